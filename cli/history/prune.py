@@ -77,7 +77,7 @@ async def sole_run(engine: AsyncEngine) -> AsyncIterator[None]:
         try:
             yield
         finally:
-            await connection.execute(text("select pg_advisory_unlock(:lock)"), {"lock": LOCK})
+            await fetch_rows(connection, "select pg_advisory_unlock(:lock)", lock=LOCK)
 
 
 async def prune(

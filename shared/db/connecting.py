@@ -30,6 +30,9 @@ KEEPALIVE = {
 """By these the database notices within about ten seconds that a client is gone without a farewell:
 its locks are free again. Our side needs none: each of its statements has a limit."""
 
+PREPARED_ONCE = {"max_cached_statement_lifetime": 0, "max_cacheable_statement_size": 0}
+"""A statement stays prepared as long as its connection, however long its text is."""
+
 
 @dataclass(slots=True, kw_only=True)
 class Connector:
@@ -71,6 +74,7 @@ class Connector:
                     **self._arguments() | {"host": host, "port": port},
                     timeout=self.settings.connect_timeout.total_seconds(),
                     server_settings=KEEPALIVE | server_settings,
+                    **PREPARED_ONCE,
                     **options,
                 )
             except UNUSABLE as error:

@@ -15,7 +15,13 @@ from sqlalchemy import insert, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shared.db import tables
-from shared.db.engine import autocommit, fetch_rows, open_single_connection, transaction
+from shared.db.engine import (
+    Connection,
+    autocommit,
+    fetch_rows,
+    open_single_connection,
+    transaction,
+)
 from shared.db.errors import translated_errors
 from shared.db.settings import ControlsSettings
 from shared.domain.errors import Transient
@@ -84,7 +90,7 @@ async def load_controls(engine: AsyncEngine, version: int | None = None) -> Cont
     )
 
 
-async def load_newest_version(connection: AsyncConnection) -> int:
+async def load_newest_version(connection: Connection) -> int:
     """Return the newest version of the controls; 0 where nothing was ever changed."""
     (row,) = await fetch_rows(connection, NEWEST_VERSION)
     return int(row.version)

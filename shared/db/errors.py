@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from enum import Enum, auto
 
 import asyncpg
+from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -62,26 +63,43 @@ REMEDY_BY_SQLSTATE = {
 """By SQLSTATE, or by its class: its first two characters."""
 
 
+DATABASE_ERRORS = (
+    DBAPIError,
+    AsyncAdapt_asyncpg_dbapi.Error,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
+"""Of SQLAlchemy, of what it has between itself and the driver, and of the driver."""
+
+
 @contextmanager
 def translated_errors() -> Iterator[None]:
     """Raises: Transient instead of what a repetition may help against."""
     try:
         yield
-    except PoolTimeout as error:
-        raise Transient("no connection to the database was free in time") from error
-    except (OSError, TimeoutError) as error:
-        raise Transient(f"the database cannot be reached: {type(error).__name__}") from error
-    except (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        if find_remedy(error) is None:
-            raise
-        raise Transient(f"the database reports a temporary error: {_describe(error)}") from error
+    except Exception as error:
+        if (transient := find_transient(error)) is not None:
+            raise transient from error
+        raise
+
+
+def find_transient(error: BaseException) -> Transient | None:
+    """What is raised instead of the error; None: a repetition does not help against it."""
+    if isinstance(error, PoolTimeout):
+        return Transient("no connection to the database was free in time")
+    if isinstance(error, OSError | TimeoutError):
+        return Transient(f"the database cannot be reached: {type(error).__name__}")
+    if isinstance(error, DATABASE_ERRORS) and find_remedy(error) is not None:
+        return Transient(f"the database reports a temporary error: {_describe(error)}")
+    return None
 
 
 def find_remedy(error: BaseException) -> Remedy | None:
     """What helps against an error of SQLAlchemy, its driver or the network; None: nothing of the
     two.
     """
-    cause = _find_cause(error)
+    cause = find_cause(error)
     if isinstance(cause, OSError | TimeoutError):
         return Remedy.RECONNECT
     # SQLAlchemy has its statements prepared anew.
@@ -114,7 +132,7 @@ def drop_connection_if_useless(context: ExceptionContext) -> None:
             driver_connection.terminate()
 
 
-def _find_cause(error: BaseException) -> BaseException:
+def find_cause(error: BaseException) -> BaseException:
     """The driver's own error, within what SQLAlchemy made of it."""
     if isinstance(error, DBAPIError) and error.orig is not None:
         error = error.orig
@@ -131,6 +149,6 @@ def _find_sqlstate(*errors: BaseException | None) -> str | None:
 
 
 def _describe(error: BaseException) -> str:
-    cause = _find_cause(error)
+    cause = find_cause(error)
     state = _find_sqlstate(error, cause)
     return type(cause).__name__ + (f" ({state})" if state is not None else "")

@@ -10,10 +10,10 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
 from sqlalchemy import Connection, text
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.db.engine import autocommit, fetch_rows, without_limits
+from shared.db.errors import DATABASE_ERRORS, find_cause
 from shared.db.tables import SCHEMAS, metadata
 from shared.domain.errors import InvalidSettings, Transient
 
@@ -73,11 +73,11 @@ async def require_migrated(engine: AsyncEngine) -> None:
         async with autocommit(engine) as connection:
             revisions = [row.version_num for row in await fetch_rows(connection, LOAD_REVISIONS)]
             columns = await fetch_rows(connection, LOAD_COLUMNS, schemas=list(SCHEMAS))
-    except DBAPIError as error:
-        if getattr(error.orig, "sqlstate", None) in NEVER_MIGRATED_SQLSTATES:
+    except DATABASE_ERRORS as error:
+        if getattr(error, "sqlstate", None) in NEVER_MIGRATED_SQLSTATES:
             raise InvalidSettings(_refusal("has not been migrated")) from error
         raise InvalidSettings(
-            f"DATABASE_URL: the database cannot be used: {type(error).__name__}"
+            f"DATABASE_URL: the database cannot be used: {type(find_cause(error)).__name__}"
         ) from error
     except Transient as error:
         raise InvalidSettings(f"DATABASE_URL: {error}") from error

@@ -16,9 +16,11 @@ from typing import Any
 
 import aiohttp
 from aiokafka import TopicPartition
+from asyncpg.connection import Connection
 from asyncpg.prepared_stmt import PreparedStatement
 from sqlalchemy.ext.asyncio import AsyncTransaction
 
+from shared.db.direct import Row
 from shared.messages.base import Message
 from tests.crash_matrix.boundaries import POINTS, POST, Moment, Point
 from tests.crash_matrix.crash_switch import FOLDER_VARIABLE, CrashSwitch
@@ -96,22 +98,37 @@ class BoundaryHooks:
         AsyncTransaction.__aexit__ = leaving  # type: ignore[assignment, method-assign]
 
     def watch_statements(self) -> None:
-        """Reach SENT at a writing statement of a wrapped call. asyncpg gives a statement's bytes to
-        the connection before it first waits.
+        """Reach SENT at a writing statement of a wrapped call. asyncpg gives the bytes of a
+        statement that is prepared to the connection before it first waits.
         """
-        fetch = PreparedStatement.fetch
+        fetch, execute = PreparedStatement.fetch, Connection._do_execute
 
         async def fetching(statement: PreparedStatement, *arguments: Any, **named: Any) -> Any:
-            call = _INSIDE.get()
-            if (
-                call is not None
-                and call[0].where != POST
-                and not statement.get_query().lstrip().startswith("select")
-            ):
-                self._reach_once_sent(call)
+            self._reach_if_writing(statement.get_query())
             return await fetch(statement, *arguments, **named)
 
-        PreparedStatement.fetch = fetching
+        async def executing(
+            connection: Connection,
+            query: str,
+            send: Callable[..., Any],
+            *arguments: Any,
+            **named: Any,
+        ) -> Any:
+            def sending(*prepared: Any) -> Any:
+                if named.get("record_class") is Row:  # else it is one of the driver's own
+                    self._reach_if_writing(query)
+                return send(*prepared)
+
+            return await execute(connection, query, sending, *arguments, **named)
+
+        PreparedStatement.fetch = fetching  # of SQLAlchemy
+        Connection._do_execute = executing  # of the driver alone
+
+    def _reach_if_writing(self, query: str) -> None:
+        call = _INSIDE.get()
+        is_read = query.lstrip().startswith("select")
+        if call is not None and call[0].where != POST and not is_read:
+            self._reach_once_sent(call)
 
     def watch_requests(self) -> None:
         """Reach SENT when the body of the wrapped POST was sent."""

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import aiohttp
 import pytest
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.db.engine import autocommit, engine_scope, fetch_rows
@@ -129,7 +128,7 @@ class RunningService:
     async def execute(self, *statements: str) -> None:
         async with autocommit(self.operator) as connection:
             for statement in statements:
-                await connection.execute(text(statement))
+                await fetch_rows(connection, statement)
 
 
 @pytest.fixture

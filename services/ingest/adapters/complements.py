@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.ingest.decisions import Complement
@@ -30,11 +29,11 @@ REQUEST_TIMEOUT = timedelta(seconds=5)
 
 LOAD = "select complement_id, outcome from ingest.complements where token_id = :token_id"
 ROWS = Batch.from_table(tables.complements, *tables.complements.columns.keys())
-RECORD = text(f"""
+RECORD = f"""
 insert into ingest.complements ({ROWS.names})
 select * from {ROWS.unnest("given")}
 on conflict do nothing
-""")
+"""
 
 
 class VenueComplements:
@@ -112,4 +111,4 @@ class VenueComplements:
             for token, other in ((first, second), (second, first))
         ]
         async with autocommit(self._engine) as connection:
-            await connection.execute(RECORD, ROWS.parameters(rows))
+            await fetch_rows(connection, RECORD, **ROWS.parameters(rows))

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.ingest.adapters.shared_leaders import LeaseId
@@ -14,7 +13,7 @@ from shared.db.sql import Batch
 LEADERS = Batch.from_table(tables.leader_cursors, "leader", "read_to")
 LEASES = Batch.from_table(tables.leases, "partition", "token")
 
-TAKE_OVER_SINGLE_CURSOR = text("""
+TAKE_OVER_SINGLE_CURSOR = """
 with single as (
     delete from ingest.cursors
     where feed = 'chain' and cast(:count as integer) > 0
@@ -24,7 +23,7 @@ insert into ingest.partition_cursors (partition, block_number)
 select number, single.block_number
 from generate_series(0, cast(:count as integer) - 1) as number, single
 on conflict do nothing
-""")
+"""
 """All partitions begin where the earlier release's feed was, also those of other instances, and
 only once: one that were left out would begin where the others are by then. Nothing is taken over
 while their number is not known."""
@@ -38,7 +37,7 @@ left join ingest.partition_cursors as cursors using (partition)
 """
 """A partition that was never read, because there are more of them than before, begins where the
 last one of the others is: its leaders were theirs."""
-SAVE_BLOCK = text(f"""
+SAVE_BLOCK = f"""
 with fence as materialized (
     select partition from control.leases
     where service = 'ingest'
@@ -50,24 +49,22 @@ insert into ingest.partition_cursors as cursors (partition, block_number)
 select partition, cast(:block as bigint) from fence order by partition
 on conflict (partition) do update set block_number = excluded.block_number
 where cursors.block_number < excluded.block_number
-""")
+"""
 """Writes nothing under a lease that is not the newest. The leases are locked in the order in which
 all others lock them."""
 
 LOAD_LEADERS = """
 select leader, read_to from ingest.leader_cursors where leader = any(cast(:leaders as text[]))
 """
-SAVE_LEADERS = text(f"""
+SAVE_LEADERS = f"""
 insert into ingest.leader_cursors as cursors (leader, read_to)
 select * from {LEADERS.unnest("given")} order by leader
 on conflict (leader) do update set read_to = excluded.read_to
 where cursors.read_to < excluded.read_to
-""")
-REMOVE_LEADERS = text(
-    "delete from ingest.leader_cursors where leader = any(cast(:leaders as text[]))"
-)
+"""
+REMOVE_LEADERS = "delete from ingest.leader_cursors where leader = any(cast(:leaders as text[]))"
 
-REMOVE_OTHER_LEADERS = text(
+REMOVE_OTHER_LEADERS = (
     "delete from ingest.leader_cursors where leader <> all(cast(:leaders as text[]))"
 )
 
@@ -83,7 +80,7 @@ class PostgresPartitionCursors:
         partitions, also those of others. Raises: Transient.
         """
         async with transaction(self._engine) as connection:
-            await connection.execute(TAKE_OVER_SINGLE_CURSOR, {"count": count})
+            await fetch_rows(connection, TAKE_OVER_SINGLE_CURSOR, count=count)
             rows = await fetch_rows(connection, LOAD_BLOCKS, partitions=list(partitions))
         return {row.partition: row.block_number for row in rows}
 
@@ -93,7 +90,7 @@ class PostgresPartitionCursors:
         """
         named = [{"partition": partition, "token": token} for partition, token in leases]
         async with autocommit(self._engine) as connection:
-            await connection.execute(SAVE_BLOCK, {"block": block, **LEASES.parameters(named)})
+            await fetch_rows(connection, SAVE_BLOCK, block=block, **LEASES.parameters(named))
 
 
 class PostgresLeaderCursors:
@@ -112,12 +109,12 @@ class PostgresLeaderCursors:
     async def save(self, cursors: Mapping[str, datetime]) -> None:
         rows = [{"leader": leader, "read_to": cursor} for leader, cursor in cursors.items()]
         async with autocommit(self._engine) as connection:
-            await connection.execute(SAVE_LEADERS, LEADERS.parameters(rows))
+            await fetch_rows(connection, SAVE_LEADERS, **LEADERS.parameters(rows))
 
     async def remove(self, leaders: Sequence[str]) -> None:
         async with autocommit(self._engine) as connection:
-            await connection.execute(REMOVE_LEADERS, {"leaders": list(leaders)})
+            await fetch_rows(connection, REMOVE_LEADERS, leaders=list(leaders))
 
     async def remove_others(self, followed: Sequence[str]) -> None:
         async with autocommit(self._engine) as connection:
-            await connection.execute(REMOVE_OTHER_LEADERS, {"leaders": list(followed)})
+            await fetch_rows(connection, REMOVE_OTHER_LEADERS, leaders=list(followed))

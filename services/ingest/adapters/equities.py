@@ -8,7 +8,6 @@ from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.db import tables
@@ -45,12 +44,12 @@ where equities.read_at <= :at
 group by equities.wallet
 having count(*) >= {MIN_READINGS}
 """
-RECORD = text(f"""
+RECORD = f"""
 insert into ingest.equities ({EQUITIES.names})
 select * from {EQUITIES.unnest("given")}
 on conflict do nothing
-""")
-REMOVE_OLD = text("delete from ingest.equities where read_at < :before")
+"""
+REMOVE_OLD = "delete from ingest.equities where read_at < :before"
 
 FetchCash = Callable[[Sequence[str]], Awaitable[Sequence[int | Transient]]]
 """The micro-pUSD of each wallet; a wallet that could not be read has its failure. Raises: Transient
@@ -92,8 +91,8 @@ class PostgresEquities:
             return
         before = max(read_at for _, read_at, _ in readings) - max(KEPT_FOR, self._max_age)
         async with transaction(self._engine) as connection:
-            await connection.execute(RECORD, EQUITIES.parameters(values))
-            await connection.execute(REMOVE_OLD, {"before": before})
+            await fetch_rows(connection, RECORD, **EQUITIES.parameters(values))
+            await fetch_rows(connection, REMOVE_OLD, before=before)
 
 
 class EquityFeed:

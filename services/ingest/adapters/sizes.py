@@ -6,13 +6,12 @@ from collections.abc import Set as AbstractSet
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import text
 from sqlalchemy.engine import Row as DatabaseRow
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.ingest.decisions import CopySize, Lot, RecordedSizes, SizeState
 from shared.db import tables
-from shared.db.engine import fetch_rows
+from shared.db.engine import Connection, fetch_rows
 from shared.db.sql import Batch
 from shared.domain.terms import Equities
 from shared.messages.leader_fills import LeaderFillSeen
@@ -22,11 +21,11 @@ LOTS: TypeAdapter[tuple[Lot, ...]] = TypeAdapter(tuple[Lot, ...])
 SIZES = Batch.from_table(tables.copy_sizes, *tables.copy_sizes.columns.keys())
 LINES = Batch.from_table(tables.copy_sizes, "follow_id", "token_id")
 
-RECORD = text(f"""
+RECORD = f"""
 insert into ingest.copy_sizes ({SIZES.names})
 select * from {SIZES.unnest("given")}
 on conflict do nothing
-""")
+"""
 LOAD_OF_TRADES = "select * from ingest.copy_sizes where trade_id = any(cast(:trade_ids as text[]))"
 LOAD_LATEST = f"""
 select latest.*
@@ -44,7 +43,7 @@ SizesRequest = tuple[LeaderFillSeen, AbstractSet[str], AbstractSet[str]]
 
 
 async def load_sizes(
-    connection: AsyncConnection, requests: Sequence[SizesRequest]
+    connection: Connection, requests: Sequence[SizesRequest]
 ) -> list[RecordedSizes]:
     """The recorded sizes of each fill's trade and of the other trades, and the last ones of its
     follows in its token.
@@ -78,9 +77,7 @@ async def load_sizes(
     ]
 
 
-async def load_sizes_of_trades(
-    connection: AsyncConnection, trade_ids: Sequence[str]
-) -> list[CopySize]:
+async def load_sizes_of_trades(connection: Connection, trade_ids: Sequence[str]) -> list[CopySize]:
     rows = await fetch_rows(connection, LOAD_OF_TRADES, trade_ids=list(trade_ids))
     return [_parse(row) for row in rows]
 
@@ -92,7 +89,9 @@ async def record_sizes(connection: AsyncConnection, sizes: Sequence[CopySize]) -
     """
     if not sizes:
         return True
-    await connection.execute(RECORD, SIZES.parameters([_build_values(size) for size in sizes]))
+    await fetch_rows(
+        connection, RECORD, **SIZES.parameters([_build_values(size) for size in sizes])
+    )
     stored = await load_sizes_of_trades(connection, [size.trade_id for size in sizes])
     return set(stored).issuperset(sizes)
 

@@ -4,7 +4,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import text
 from sqlalchemy.engine import Row as DatabaseRow
 
 from services.ingest.decisions import CopySlice, RowKey
@@ -25,11 +24,11 @@ order by trade_id, from_shares, resent_of
 """
 
 SLICES = Batch.from_table(tables.copy_slices, *tables.copy_slices.columns.keys())
-RECORD_SLICES = text(f"""
+RECORD_SLICES = f"""
 insert into ingest.copy_slices ({SLICES.names})
 select * from {SLICES.unnest("given")}
 on conflict do nothing
-""")
+"""
 
 SlicesByTrade = Mapping[str, Sequence[CopySlice]]
 

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-from sqlalchemy import text
 from sqlalchemy.engine import Row as DatabaseRow
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -151,11 +150,11 @@ took over are that one's."""
 
 FILLS = Batch.from_table(tables.fills, *tables.fills.columns.keys())
 
-RECORD_FILLS = text(f"""
+RECORD_FILLS = f"""
 insert into ingest.fills ({FILLS.names})
 select * from {FILLS.unnest("given")}
 on conflict do nothing
-""")
+"""
 RecordedFill = tuple[LeaderFillSeen, Reconciliation, Sequence[CopySize]]
 
 
@@ -290,10 +289,10 @@ class PostgresTrades:
         sizes = [size for _, _, of_fill in recorded for size in of_fill]
         async with transaction(self._engine) as connection:
             rows = [_recorded_values(fill, decided) for fill, decided, _ in recorded]
-            await connection.execute(RECORD_FILLS, FILLS.parameters(rows))
+            await fetch_rows(connection, RECORD_FILLS, **FILLS.parameters(rows))
             if slices:
                 values = [slice_values(trade_id, each) for trade_id, each in slices]
-                await connection.execute(RECORD_SLICES, SLICES.parameters(values))
+                await fetch_rows(connection, RECORD_SLICES, **SLICES.parameters(values))
                 stored = await fetch_rows(
                     connection, LOAD_SLICES, trade_ids=[trade_id for trade_id, _ in slices]
                 )

@@ -18,7 +18,7 @@ from services.preflight.adapters.reservations import sql_recent_entries
 from services.preflight.adapters.rows import parse_intent
 from services.preflight.decisions import ENTRIES_WINDOW, DelayedEntry, OtherEntries
 from shared.db import tables
-from shared.db.engine import autocommit, fetch_rows
+from shared.db.engine import Connection, autocommit, fetch_rows
 from shared.db.sql import Batch
 from shared.domain.errors import Transient
 from shared.messages.intents import CopyIntended, Intent
@@ -92,7 +92,7 @@ select * from preflight.delayed_entries where due_at <= :now order by number
 
 
 async def load_other_entries(
-    connection: AsyncConnection, intent: Intent, *, now: datetime
+    connection: Connection, intent: Intent, *, now: datetime
 ) -> OtherEntries:
     """Raises: Transient."""
     query = {

@@ -12,7 +12,7 @@ from services.preflight.decisions import Verdict
 from services.preflight.decisions.levels import Base, HeldToken, JudgedTrade, with_trades
 from services.preflight.decisions.superseded import SELLS_ALL, sold_all_marker
 from shared.db import tables
-from shared.db.engine import autocommit, fetch_rows, transaction
+from shared.db.engine import Connection, autocommit, fetch_rows, transaction
 from shared.db.sql import Batch, literals, stored_json
 from shared.domain.follows import Controls, Follow
 from shared.domain.money import MIN_REMAINDER_SHARES, Side
@@ -224,7 +224,7 @@ async def _load(
 
 
 async def _load_trades(
-    connection: AsyncConnection, held: Sequence[HeldToken]
+    connection: Connection, held: Sequence[HeldToken]
 ) -> Mapping[tuple[str, str], list[JudgedTrade]]:
     queries = [
         {

@@ -5,14 +5,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy.engine import Row
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.preflight.adapters.delays import sql_is_judged
 from services.preflight.adapters.newest_copies import SQL_IS_TRADED_SINCE
 from services.preflight.adapters.rows import build_position, build_position_query, parse_exit
 from services.preflight.decisions import FollowPosition
 from shared.db import tables
-from shared.db.engine import fetch_rows
+from shared.db.engine import Connection, fetch_rows
 from shared.db.sql import Batch, stored_json
 from shared.messages.intents import Intent
 
@@ -91,9 +90,7 @@ order by q.n, e.expires_at, e.exit_id
 """Of each query the follow's open exits in the token, its own exit, and those that this awaits."""
 
 
-async def load_positions(
-    connection: AsyncConnection, intents: Sequence[Intent]
-) -> list[FollowPosition]:
+async def load_positions(connection: Connection, intents: Sequence[Intent]) -> list[FollowPosition]:
     """Of each intent, in their order. Raises: Transient."""
     queries = [build_position_query(intent, n) for n, intent in enumerate(intents)]
     held = await fetch_rows(connection, LOAD_HELD, **POSITION_QUERIES.parameters(queries))
@@ -115,7 +112,7 @@ async def load_positions(
 
 
 async def _load(
-    connection: AsyncConnection, statement: str, queries: Sequence[dict[str, Any]]
+    connection: Connection, statement: str, queries: Sequence[dict[str, Any]]
 ) -> dict[int, list[Row[Any]]]:
     """The rows of each query."""
     grouped: dict[int, list[Row[Any]]] = defaultdict(list)

@@ -7,7 +7,6 @@ whichever entry is recorded last has seen all the others.
 from collections.abc import Sequence
 
 import asyncpg
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.preflight.adapters import caps, entry_limits, statements
@@ -30,12 +29,10 @@ from services.preflight.adapters.rows import (
 from services.preflight.adapters.statements import ATTEMPTS, INTENTS
 from services.preflight.decisions import Verdict
 from services.preflight.handler import Recording
-from shared.db.engine import fetch_rows
+from shared.db.direct import DirectConnection
+from shared.db.engine import Connection, fetch_rows
 from shared.db.sql import Batch
 from shared.messages.intents import IntentApproved, IntentRefused
-
-LIMIT_EXCEEDED = "23514"
-"""SQLSTATE of ``preflight.raise_limit_exceeded``: check_violation."""
 
 RECORDINGS = Batch(
     {
@@ -89,7 +86,7 @@ the one before it, as in ``settling.SETTLE``."""
 
 
 async def record_at_once(
-    connection: AsyncConnection, recordings: Sequence[Recording]
+    connection: DirectConnection, recordings: Sequence[Recording]
 ) -> frozenset[str]:
     """Record the verdicts that are new, for which ``needs_steps`` is false, and return the ids of
     their intents.
@@ -118,9 +115,7 @@ async def record_at_once(
             **RECORDINGS.parameters(rows),
             **ATTEMPTS.parameters(attempts),
         )
-    except (DBAPIError, asyncpg.PostgresError) as error:
-        if _find_sqlstate(error) != LIMIT_EXCEEDED:
-            raise
+    except asyncpg.CheckViolationError as error:  # of preflight.raise_limit_exceeded
         raise LimitExceeded("a daily cap") from error
     return frozenset(row.intent_id for row in inserted)
 
@@ -160,14 +155,14 @@ async def record_in_steps(
         if each.traced_exit is not None
     ]
     if exits:
-        await connection.execute(statements.SAVE_EXITS, statements.EXITS.parameters(exits))
+        await fetch_rows(connection, statements.SAVE_EXITS, **statements.EXITS.parameters(exits))
     judged = [*gone, *(each.verdict for each in new)]
     await record_newest_copies(connection, judged)
     await record_judged_levels(connection, judged)
     return new_ids | {each.intent_id for each in gone}
 
 
-async def load_known(connection: AsyncConnection, intent_ids: Sequence[str]) -> dict[str, Verdict]:
+async def load_known(connection: Connection, intent_ids: Sequence[str]) -> dict[str, Verdict]:
     """The recorded verdicts by the ids of their intents. Raises: Transient."""
     if not intent_ids:
         return {}
@@ -204,10 +199,3 @@ def _select_entries(recorded: Sequence[Recording]) -> list[IntentApproved]:
         for each in recorded
         if isinstance(each.verdict, IntentApproved) and each.verdict.usdc > 0
     ]
-
-
-def _find_sqlstate(error: BaseException) -> str | None:
-    """Of the driver's error, or of what SQLAlchemy has made of it."""
-    cause = getattr(error, "orig", None) or error
-    state = getattr(cause, "sqlstate", None)
-    return None if state is None else str(state)

@@ -3,14 +3,12 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from services.preflight.adapters.caps import sql_hour
 from services.preflight.adapters.rows import build_attempt_row
 from services.preflight.adapters.statements import ATTEMPTS, sql_save_attempted
 from services.preflight.decisions import Exit
 from shared.db import tables
-from shared.db.engine import fetch_rows
+from shared.db.engine import Connection, fetch_rows
 from shared.db.sql import Batch
 from shared.messages.orders import OrderReported
 
@@ -134,7 +132,7 @@ step come after the one before it: by themselves they would run in the reverse o
 in it. ``offset 0`` makes a lookup of each row of what might be planned as a scan."""
 
 
-async def settle(connection: AsyncConnection, settlements: Sequence[Settlement]) -> list[Exit]:
+async def settle(connection: Connection, settlements: Sequence[Settlement]) -> list[Exit]:
     """Return the exits of the orders that were not settled before. Raises: Transient."""
     reports = [
         {

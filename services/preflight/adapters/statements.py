@@ -5,8 +5,6 @@ reservations, intents, spending windows, positions, exits, newest copies, levels
 in the order of its key.
 """
 
-from sqlalchemy import text
-
 from services.preflight.adapters.caps import sql_spent
 from services.preflight.adapters.delays import SQL_IS_AHEAD
 from services.preflight.adapters.entry_limits import SQL_OPEN_TOKENS, SQL_RECENT_ENTRIES
@@ -186,7 +184,7 @@ set shares = excluded.shares, sold_shares = excluded.sold_shares, attempts = exc
     state = excluded.state, reason = excluded.reason,
     next_attempt_at = excluded.next_attempt_at, updated_at = excluded.updated_at
 """
-SAVE_EXITS = text(f"""
+SAVE_EXITS = f"""
 insert into preflight.exits ({EXIT_COLUMNS.names}, awaited_entries, awaited_exits)
 select {EXIT_COLUMNS.prefixed("g")},
        array(select json_array_elements_text(cast(g.awaited_entries as json))),
@@ -194,7 +192,7 @@ select {EXIT_COLUMNS.prefixed("g")},
 from {EXITS.unnest("g")}
 order by g.exit_id
 {SQL_UPDATE_EXIT}
-""")
+"""
 ATTEMPTS = Batch(
     {"exit_attempt_id": "text", **{f"exit_{name}": type_ for name, type_ in EXITS.types.items()}}
 )

@@ -133,10 +133,12 @@ class PostgresVerdicts:
         Raises: LimitExceeded, EntryApproved or TradedMeanwhile, and nothing of the group is
         recorded.
         """
-        in_steps = any(map(needs_steps, recordings))
-        begin, record = (transaction, record_in_steps) if in_steps else (autocommit, record_at_once)
-        async with begin(self._engine) as connection:
-            new_ids = await record(connection, recordings)
+        if any(map(needs_steps, recordings)):
+            async with transaction(self._engine) as steps:
+                new_ids = await record_in_steps(steps, recordings)
+        else:
+            async with autocommit(self._engine) as connection:
+                new_ids = await record_at_once(connection, recordings)
         for each in recordings:
             _count_recorded(each, new_ids)
         known = await self._load_known(

@@ -2,22 +2,28 @@
 
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from math import ceil
 from typing import Any, Literal
 
-from sqlalchemy import Connection, TextClause, event, text
-from sqlalchemy.dialects.postgresql.asyncpg import dialect
+import pytest
+from sqlalchemy import Connection, TextClause, event
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.util import await_only
+
+from shared.db.direct import DirectConnection
+from shared.db.parameters import number_parameters
 
 PlanMode = Literal["custom", "generic"]
 """A prepared statement is planned for the values of one call, or once for the values of all calls;
 PostgreSQL chooses by itself after five calls."""
 PLAN_MODES: tuple[PlanMode, ...] = ("custom", "generic")
+
+Observe = Callable[[Any, str, Sequence[Any]], Awaitable[None]]
+"""With the driver's connection, the statement, with ``$1`` for a value, and its values."""
 
 SHOWN = (
     "Node Type",
@@ -75,12 +81,9 @@ async def explain(
 
     What it changes is changed: roll the transaction of the connection back.
     """
-    clause = text(statement) if isinstance(statement, str) else statement
-    # The declared type has no annotations in this version of SQLAlchemy.
-    compiled = clause.compile(dialect=dialect())  # type: ignore[no-untyped-call]
-    names = dict.fromkeys(compiled.positiontup or [])
+    numbered = number_parameters(statement if isinstance(statement, str) else statement.text)
     driver = (await connection.get_raw_connection()).driver_connection
-    return await _explain(driver, compiled.string, [parameters[name] for name in names], mode)
+    return await explain_call(driver, numbered.text, numbered.values(parameters), mode=mode)
 
 
 @contextmanager
@@ -94,18 +97,38 @@ def recorded_plans(engine: AsyncEngine, *, mode: PlanMode) -> Iterator[list[Plan
         undone = driver.transaction()  # within a transaction a savepoint
         await undone.start()
         try:
-            plans.append(await _explain(driver, statement, values, mode))
+            plans.append(await explain_call(driver, statement, values, mode=mode))
         finally:
             await undone.rollback()
+
+    with observed_statements(engine, explain_and_undo):
+        yield plans
+
+
+@contextmanager
+def observed_statements(engine: AsyncEngine, observe: Observe) -> Iterator[None]:
+    """Meanwhile ``observe`` is called before each statement of the engine, whether it is executed
+    by SQLAlchemy or by the driver alone.
+    """
+    fetch = DirectConnection.fetch
+
+    async def observed_fetch(
+        direct: DirectConnection, statement: str, values: Sequence[Any]
+    ) -> Sequence[Any]:
+        if direct.engine is engine:
+            await observe(direct.driver, statement, values)
+        return await fetch(direct, statement, values)
 
     def on_execute(
         connection: Connection, _cursor: Any, statement: str, values: Sequence[Any], *_: Any
     ) -> None:
-        await_only(explain_and_undo(connection.connection.driver_connection, statement, values))
+        await_only(observe(connection.connection.driver_connection, statement, values))
 
     event.listen(engine.sync_engine, "before_cursor_execute", on_execute)
     try:
-        yield plans
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(DirectConnection, "fetch", observed_fetch)
+            yield
     finally:
         event.remove(engine.sync_engine, "before_cursor_execute", on_execute)
 
@@ -125,7 +148,9 @@ def require_no_history(
         assert scan.rows <= most, f"{scan} reads more than {most} rows:\n{plan}"
 
 
-async def _explain(driver: Any, statement: str, values: Sequence[Any], mode: PlanMode) -> Plan:
+async def explain_call(
+    driver: Any, statement: str, values: Sequence[Any], *, mode: PlanMode
+) -> Plan:
     """By a connection of asyncpg, in its transaction. ``statement``: with ``$1`` for a value."""
     call = (
         f"execute explained({', '.join(map(_literal, values))})"

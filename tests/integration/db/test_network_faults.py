@@ -3,13 +3,14 @@ their connections are replaced, and nothing waits for longer than its limit.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.db.database_watch import DatabaseWatch
-from shared.db.engine import autocommit, fetch_rows, transaction
+from shared.db.engine import Connection, autocommit, fetch_rows, transaction
 from shared.domain.errors import Transient
 from shared.testing.waiting import eventually
 from tests.integration.db.faulty import engine_behind, server_port, until_it_works
@@ -17,6 +18,7 @@ from tests.system.faulty_relay import BLACK_HOLE, NO_FAULTS, Faults, FaultyRelay
 
 pytestmark = pytest.mark.integration
 
+Begin = Callable[[AsyncEngine], AbstractAsyncContextManager[Connection]]
 INSERT = "insert into numbers values (:number) on conflict do nothing returning number"
 
 
@@ -181,7 +183,7 @@ async def test_latency_below_the_limit_is_borne(engine: AsyncEngine, relay: Faul
 async def test_a_commit_whose_answer_was_lost_can_be_repeated(
     engine: AsyncEngine, relay: FaultyRelay, database_url: str, begins: str
 ) -> None:
-    begin = {"transaction": transaction, "autocommit": autocommit}[begins]
+    begin: Begin = transaction if begins == "transaction" else autocommit
 
     async def insert_and_lose_the_answer() -> None:
         async with begin(engine) as connection:

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 
+import asyncpg
 import pytest
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shared.db.engine import autocommit, fetch_rows, open_engine, transaction
@@ -49,7 +49,7 @@ async def operator(database_url: str) -> AsyncIterator[AsyncEngine]:
 
 async def execute(engine: AsyncEngine, statement: str) -> None:
     async with autocommit(engine) as connection:
-        await connection.exec_driver_sql(statement)
+        await fetch_rows(connection, statement)
 
 
 async def fetch_pid(engine: AsyncEngine) -> int:
@@ -146,7 +146,7 @@ async def test_prepared_statements_that_a_pooler_discards_are_prepared_again(
     async def discard_in_between() -> None:
         async with autocommit(engine) as connection:
             await fetch_rows(connection, PID)
-            await connection.exec_driver_sql(statement)
+            await fetch_rows(connection, statement)
             await fetch_rows(connection, PID)
 
     with pytest.raises(Transient, match="26000"):
@@ -240,5 +240,5 @@ async def test_a_database_without_a_free_connection_is_transient(
     ],
 )
 async def test_a_defect_of_ours_is_not_transient(engine: AsyncEngine, statement: str) -> None:
-    with pytest.raises(DBAPIError):
+    with pytest.raises(asyncpg.PostgresError):
         await execute(engine, statement)

@@ -1,12 +1,12 @@
 """No statement of the path of a leader's trade reads what is long over."""
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import TextClause, event, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.ingest.adapters import PostgresTrades
@@ -23,7 +23,13 @@ from services.ingest.decisions import (
 from shared.db.engine import engine_scope, transaction
 from shared.messages.leader_fills import FillSource, LeaderFillSeen
 from tests.builders import LEADER, NOON, TOKEN, a_fill, seconds
-from tests.integration.db.plans import PLAN_MODES, PlanMode, explain, require_no_history
+from tests.integration.db.plans import (
+    PLAN_MODES,
+    PlanMode,
+    explain_call,
+    observed_statements,
+    require_no_history,
+)
 from tests.patience import patient_settings
 
 pytestmark = pytest.mark.integration
@@ -67,8 +73,8 @@ FILL = (
 )
 """One trade a minute for months, of one leader and token: the last ones are recent."""
 
-Executed = dict[str, tuple[TextClause, Mapping[str, Any]]]
-"""Statements by their text, with the parameters of the first call."""
+Executed = dict[str, Sequence[Any]]
+"""The values of the first call of each statement."""
 
 
 @pytest.fixture(scope="module", params=PLAN_MODES)
@@ -94,14 +100,11 @@ async def engine(migrated_database_url: str) -> AsyncIterator[AsyncEngine]:
 def executed_statements(engine: AsyncEngine) -> Iterator[Executed]:
     executed: Executed = {}
 
-    def remember(_connection: Any, clause: Any, *arguments: Any) -> None:
-        executed.setdefault(str(clause), (clause, arguments[1]))
+    async def remember(_driver: Any, statement: str, values: Sequence[Any]) -> None:
+        executed.setdefault(statement, values)
 
-    event.listen(engine.sync_engine, "before_execute", remember)
-    try:
+    with observed_statements(engine, remember):
         yield executed
-    finally:
-        event.remove(engine.sync_engine, "before_execute", remember)
 
 
 def a_size(fill: LeaderFillSeen) -> CopySize:
@@ -162,8 +165,10 @@ async def test_a_trade_is_handled_without_reading_what_is_over(
         await unsettled.check()
 
     assert {table for table in HISTORY if table in " ".join(executed)} == set(HISTORY)
-    for clause, parameters in executed.values():
+    for statement, values in executed.items():
         async with engine.connect() as connection:
-            plan = await explain(connection, clause, parameters, mode=mode)
+            await connection.exec_driver_sql("select")  # begins the transaction
+            driver = (await connection.get_raw_connection()).driver_connection
+            plan = await explain_call(driver, statement, values, mode=mode)
             require_no_history(plan, history=HISTORY, max_rows=MAX_ROWS)
             await connection.rollback()
