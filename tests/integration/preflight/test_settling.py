@@ -139,7 +139,7 @@ async def test_settling_locks_rows_in_the_order_of_recording(
     assert exit_.next_attempt_at == NOON
 
 
-def entries_of(numbers: Iterable[int]) -> list[Recording]:
+def build_entries(numbers: Iterable[int]) -> list[Recording]:
     return [
         Recording(
             verdict=approved(
@@ -151,7 +151,7 @@ def entries_of(numbers: Iterable[int]) -> list[Recording]:
     ]
 
 
-def exits_of(numbers: Iterable[int]) -> list[Recording]:
+def build_exits(numbers: Iterable[int]) -> list[Recording]:
     """Of the same follows, each with an exit that awaits an entry."""
     sales = []
     for number in numbers:
@@ -180,14 +180,14 @@ async def test_groups_of_the_same_proxies_in_any_order_do_not_lock_each_other_ou
         known = range(1000 * round_, 1000 * round_ + 40)
         new, later = (range(each.start + 200, each.stop + 200) for each in (known, known))
         later = range(new.start + 200, new.stop + 200)
-        await verdicts.record_all(entries_of(known))
-        await verdicts.record_all(exits_of(known))
+        await verdicts.record_all(build_entries(known))
+        await verdicts.record_all(build_exits(known))
         await asyncio.gather(
             settle_all(verdicts, known[::-1]),
-            other.record_all(entries_of(new)),
-            verdicts.record_all(entries_of(later[::-1])),
+            other.record_all(build_entries(new)),
+            verdicts.record_all(build_entries(later[::-1])),
             settle_all(other, known),
-            other.record_all(exits_of(new[::-1])),
+            other.record_all(build_exits(new[::-1])),
         )
 
     (counted,) = await fetch(engine, DEADLOCKS)
