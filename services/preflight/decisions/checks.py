@@ -256,11 +256,7 @@ reported as an empty book. The leader's trade comes before the size: where it is
 the copy.
 """
 
-CHECKS_OF_FUNDS: tuple[Check, ...] = (
-    *GUARDRAILS_OF_FUNDS,
-    _check_balance,
-    _check_allowance,
-)
+CHECKS_OF_FUNDS: tuple[Check, ...] = (*GUARDRAILS_OF_FUNDS, _check_balance, _check_allowance)
 
 
 def refuse_early(facts: PreflightFacts) -> IntentRefused | None:
