@@ -165,8 +165,9 @@ async def test_rows_that_may_wait_are_written_together_after_the_interval() -> N
     commit = GroupCommit(table.write, min_interval=timedelta(milliseconds=20))
 
     assert await commit(0) == "stored 0"
-    assert await asyncio.gather(commit(1), commit(2)) == ["stored 1", "stored 2"]
+    results = await asyncio.gather(*map(commit, (1, 2)))
 
+    assert results == ["stored 1", "stored 2"]
     assert table.groups == [[0], [1, 2]]
 
 
