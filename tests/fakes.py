@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from copy import copy
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -25,6 +26,7 @@ from services.ingest.decisions import (
     row_key,
 )
 from services.preflight.decisions import (
+    Commitments,
     DelayedEntry,
     Exit,
     ExitState,
@@ -34,7 +36,7 @@ from services.preflight.decisions import (
     Verdict,
     reserved_usdc,
 )
-from services.preflight.handler import Commitments
+from services.preflight.handler import CommitmentsQuery, Recording
 from services.tx_monitor.decisions import Watch
 from shared.domain.errors import Transient
 from shared.domain.follows import GLOBAL, Controls
@@ -348,6 +350,16 @@ class FakeVerdicts:
             ),
         )
 
+    async def load_all_commitments(
+        self, queries: Sequence[CommitmentsQuery]
+    ) -> Sequence[Commitments]:
+        return [
+            await self.load_commitments(
+                each.intent, limits=each.limits, since=each.since, now=each.now
+            )
+            for each in queries
+        ]
+
     def _spent(self, scope: str, moment: datetime) -> int:
         """Since 24 full hours before the moment's hour, and later."""
         since = _hour(moment) - timedelta(hours=24)
@@ -393,6 +405,9 @@ class FakeVerdicts:
             bought_by_entry={each: self._bought(each) for each in awaited},
             size_by_exit={each.exit_id: _known_size(each) for each in others},
         )
+
+    async def load_positions(self, intents: Sequence[Intent]) -> Sequence[FollowPosition]:
+        return [await self.load_position(intent) for intent in intents]
 
     def _bought(self, intent_id: str) -> int | None:
         entry = self._reservations[intent_id]
@@ -453,6 +468,22 @@ class FakeVerdicts:
             self._exit_by_intent[verdict.intent_id] = exit_.exit_id
         self.delayed.pop(verdict.intent_id, None)
         return verdict
+
+    async def record_all(self, recordings: Sequence[Recording]) -> Sequence[Verdict]:
+        before = [
+            (store, copy(store))
+            for store in (self._reservations, self.exits, self._exit_by_intent, self.delayed)
+        ]
+        try:
+            return [
+                await self.record(each.verdict, each.traced_exit, let_go=each.let_go)
+                for each in recordings
+            ]
+        except Transient:
+            for store, kept in before:
+                store.clear()
+                store.update(kept)  # type: ignore[arg-type]
+            raise
 
     def _let_go(self, refused: IntentRefused) -> None:
         intent_id, now = refused.intent_id, refused.occurred_at

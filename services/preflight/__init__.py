@@ -8,10 +8,11 @@ owns        preflight.intents, verdicts, reservations, spending_windows, delayed
             newest_copies, exits and leader_levels; the Faust table of balances, a cache that no
             money rests on
 guarantees  one verdict per intent, for ever: a redelivery repeats it; what it approves is reserved
-            in the same commit as the verdict. An exit sells the leader's proportion of what its
-            follow bought, and no other shares; it is attempted until it is sold, its time is over
-            or its obstacle is final, and an operator is alerted where shares are left. What a
-            leader holds less than his known trades explain is sold once, however it left him
+            in the same commit as the verdict, also where many are judged in one batch. An exit
+            sells the leader's proportion of what its follow bought, and no other shares; it is
+            attempted until it is sold, its time is over or its obstacle is final, and an operator
+            is alerted where shares are left. What a leader holds less than his known trades explain
+            is sold once, however it left him
 fails       closed: without confirmed controls, a known balance and a node that answers there is no
             approval
 """

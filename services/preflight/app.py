@@ -40,12 +40,16 @@ from shared.settings import read
 from shared.streams.cache import CacheTable
 from shared.streams.partitioning import Ownership
 from shared.streams.producer import Producer
-from shared.streams.routes import Feed
+from shared.streams.routes import Feed, ignored
 from shared.streams.service import Process, Service, run
 
 DATA_TIMEOUT_S = 10
 """Of a request to the Data API, which no copy waits for."""
 
+SETTLING_INTERVAL = timedelta(milliseconds=50)
+"""Settlements are gathered for so long: their statement is the longest of all, and costs less per
+row the more it has. One that waits holds up its own proxy alone, and the first after a pause does
+not wait."""
 MARGIN = timedelta(minutes=1)
 """For what follows a judgement until it is recorded, and for clocks that differ."""
 LEVEL_MARGIN = timedelta(hours=1)
@@ -75,7 +79,7 @@ async def compose(process: Process) -> AsyncIterator[Service]:
                 max_age=settings.max_balance_age,
                 max_accounts=settings.max_accounts,
             ),
-            verdicts=PostgresVerdicts(engine),
+            verdicts=PostgresVerdicts(engine, settling_interval=SETTLING_INTERVAL),
             limits=build_limits(settings),
             retry_delay=settings.exit_retry_delay,
             now=utc_now,
@@ -87,7 +91,11 @@ async def compose(process: Process) -> AsyncIterator[Service]:
             routes={
                 IntentQuoted: handler.on_intent_quoted,
                 OrderReported: handler.on_order_reported,
-                IntentRefused: handler.on_intent_refused,
+                IntentRefused: ignored,  # preflight's own: recorded before it was published
+            },
+            batch_routes={
+                IntentQuoted: handler.on_intents_quoted,
+                OrderReported: handler.on_orders_reported,
             },
             produces=[IntentApproved, IntentRefused, CopyIntended, BalancesFetched],
             feeds=build_feeds(settings, engine, controls, chain, data, ownership),

@@ -6,20 +6,22 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from services.preflight.decisions import (
+    Balance,
+    Commitments,
     DelayedEntry,
     Exit,
     FollowPosition,
-    Funds,
     Limits,
     OtherEntries,
     PreflightFacts,
     Verdict,
     after_order,
     after_verdict,
+    build_funds,
     delay_entry,
     expires_at,
     is_over_rate,
-    judge,
+    judge_on_funds,
     let_go,
     open_exit,
     refuse_early,
@@ -31,6 +33,7 @@ from shared.domain.terms import EntryMode, ExitMode
 from shared.messages.base import Message
 from shared.messages.intents import Intent, IntentQuoted, IntentRefused
 from shared.messages.orders import FINAL_STATES, OrderReported
+from shared.streams.routes import Outcome, Received
 
 MAX_JUDGEMENT = timedelta(minutes=1)
 """How long a judgement may take until it knows what is reserved. What was settled much earlier than
@@ -38,41 +41,42 @@ its balance was read is not counted any more: a judgement that takes longer begi
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Balance:
-    """What a proxy has on the chain, as far as the intent needs it. Micro-USDC and micro-shares."""
+class CommitmentsQuery:
+    """Of which intent the commitments are loaded."""
 
-    usdc: int
-    allowance: int
-    shares: int
-    shares_approved: bool
-    fetched_at: datetime
-    cached: bool
-    """Whether it comes from the cache, and not from a request of this call."""
+    intent: Intent
+    limits: Limits
+    """What is limited is loaded."""
+    since: datetime
+    """When the balance of the intent's proxy was read."""
+    now: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Commitments:
-    """What a proxy's other copies take of its funds. Micro-USDC."""
+class Recording:
+    """A verdict, and what is recorded in the same commit, as by ``Verdicts.record``."""
 
-    usdc: int
-    """Reserved by copies that are not settled, or were settled after the balance was read: the
-    balance may not show them."""
-    spent_today: int
-    """What the follow's approved copies of the last 24 hours take of its daily cap."""
-    follower_spent_today: int
-    """The same, of all follows of the proxy."""
-    market_spent_today: int | None = None
-    """The same, of all followers in the token; None: not capped, or an exit."""
-    global_spent_today: int | None = None
-    """The same, of all followers; None: not capped, or an exit."""
-    open_tokens: frozenset[str] | None = None
-    """Tokens that the follower holds by his copies or is buying; None: not limited, or an exit."""
-    recent_entries: int | None = None
-    """The follower's approved entries of the last minute, and those that were delayed before this
-    one; None: not limited, or an exit."""
+    verdict: Verdict
+    exit: Exit | None = None
+    let_go: Sequence[IntentRefused] = ()
+    traceparent: str | None = None
+    """The trace of the verdict's intent; None: it has none."""
+
+    @property
+    def traced_exit(self) -> Exit | None:
+        """The exit with the trace of its first attempt, which the later ones continue."""
+        if self.exit is None or self.exit.traceparent:
+            return self.exit
+        return replace(self.exit, traceparent=self.traceparent)
 
 
 class Balances(Protocol):
+    def cached_balance(self, intent: Intent, *, neg_risk: bool) -> Balance | None:
+        """Return the balance that need not be requested; None: the cache has none that is new
+        enough, or not of the intent's token.
+        """
+        ...
+
     async def fetch_balance(self, intent: Intent, *, neg_risk: bool, fresh: bool) -> Balance:
         """Return the balance, from the cache unless ``fresh``.
 
@@ -92,8 +96,18 @@ class Verdicts(Protocol):
         """
         ...
 
+    async def load_all_commitments(
+        self, queries: Sequence[CommitmentsQuery]
+    ) -> Sequence[Commitments]:
+        """The same of many intents at once, in their order. Raises: Transient."""
+        ...
+
     async def load_position(self, intent: Intent) -> FollowPosition:
         """What is recorded of the follow and token of an exit's intent. Raises: Transient."""
+        ...
+
+    async def load_positions(self, intents: Sequence[Intent]) -> Sequence[FollowPosition]:
+        """The same of many intents at once, in their order. Raises: Transient."""
         ...
 
     async def record(
@@ -107,6 +121,13 @@ class Verdicts(Protocol):
 
         Raises: Transient, also where another copy used up a limit, or an entry to be let go was
         approved meanwhile: judge again.
+        """
+        ...
+
+    async def record_all(self, recordings: Sequence[Recording]) -> Sequence[Verdict]:
+        """The same of many intents in one commit, in their order.
+
+        Raises: Transient as ``record``, where one of them cannot be recorded; then none is.
         """
         ...
 
@@ -160,6 +181,28 @@ class Handler:
         exit_ = self._exit_after(facts.exit, verdict)
         return [await self.verdicts.record(verdict, exit_, let_go=let_go(facts))]
 
+    async def on_intents_quoted(self, batch: Sequence[Received[IntentQuoted]]) -> Sequence[Outcome]:
+        """Judge what needs neither a request, nor a delay, nor a second look: in one statement for
+        each kind of facts and one for all verdicts. The others are judged alone.
+
+        No two of a batch are of the same proxy. What several of them share, as a cap, is counted
+        when they are recorded: where it is used up, none is, and each is judged alone.
+        """
+        facts = await self._load_all_facts([each.message for each in batch])
+        verdicts = await self._judge_all(facts)
+        recordings = [
+            Recording(
+                verdict=verdict,
+                exit=self._exit_after(known.exit, verdict),
+                let_go=let_go(known),
+                traceparent=received.traceparent,
+            )
+            for received, known, verdict in zip(batch, facts, verdicts, strict=True)
+            if known is not None and verdict is not None
+        ]
+        recorded = iter(await self.verdicts.record_all(recordings) if recordings else ())
+        return [None if verdict is None else [next(recorded)] for verdict in verdicts]
+
     async def on_order_reported(self, report: OrderReported) -> Sequence[Message]:
         if report.state in FINAL_STATES:
             now = self.now()
@@ -172,9 +215,20 @@ class Handler:
             await self.verdicts.settle(report, after, now=now)
         return []
 
-    async def on_intent_refused(self, _: IntentRefused) -> Sequence[Message]:
-        """Ignore preflight's own message: it was recorded before it was published."""
-        return []
+    async def on_orders_reported(
+        self, batch: Sequence[Received[OrderReported]]
+    ) -> Sequence[Outcome]:
+        """Finish what changes nothing at once; the others are settled in groups while the next
+        batches go on.
+
+        Until an order is settled, nothing else of its proxy is handled. So an exit finds what the
+        entry before it has bought, no copy is refused because of a reservation that is over, and
+        the offset moves on once the settlement is committed.
+        """
+        return [
+            self.on_order_reported(each.message) if each.message.state in FINAL_STATES else ()
+            for each in batch
+        ]
 
     async def _delay(self, facts: PreflightFacts) -> DelayedEntry | None:
         intent, now = facts.quoted.intent, facts.now
@@ -189,6 +243,8 @@ class Handler:
             return None
         return after_verdict(exit_, verdict, retry_delay=self.retry_delay)
 
+    # One intent
+
     async def _judge_on_funds(self, facts: PreflightFacts) -> Verdict:
         verdict, cached = await self._judge_on_balance(facts, fresh=False)
         if isinstance(verdict, IntentRefused) and cached:  # a refusal never rests on a cached one
@@ -199,48 +255,109 @@ class Handler:
         self, facts: PreflightFacts, *, fresh: bool
     ) -> tuple[Verdict, bool]:
         """Return the verdict, and whether the balance that it rests on came from the cache."""
-        intent = facts.quoted.intent
         balance = await self.balances.fetch_balance(
-            intent, neg_risk=facts.quote.neg_risk, fresh=fresh
+            facts.quoted.intent, neg_risk=facts.quote.neg_risk, fresh=fresh
         )
         commitments = await self.verdicts.load_commitments(
-            intent, limits=self.limits, since=balance.fetched_at, now=facts.now
+            facts.quoted.intent, limits=self.limits, since=balance.fetched_at, now=facts.now
         )
+        self._require_in_time(facts)
+        return judge_on_funds(
+            replace(facts, funds=build_funds(balance, commitments))
+        ), balance.cached
+
+    async def _load_facts(self, quoted: IntentQuoted) -> PreflightFacts:
+        facts = self._build_facts(quoted)
+        if not _needs_position(facts):
+            return facts
+        position, balance = await self.verdicts.load_position(quoted.intent), None
+        if self._needs_own_shares(facts):
+            balance = await self.balances.fetch_balance(quoted.intent, neg_risk=False, fresh=False)
+        return self._with_position(facts, position, balance)
+
+    # A batch
+
+    async def _load_all_facts(
+        self, quoted: Sequence[IntentQuoted]
+    ) -> Sequence[PreflightFacts | None]:
+        """None for what cannot be known without a request."""
+        facts = [self._build_facts(each) for each in quoted]
+        intents = [each.quoted.intent for each in facts if _needs_position(each)]
+        positions = iter(await self.verdicts.load_positions(intents) if intents else ())
+        return [
+            self._with_cached_shares(each, next(positions)) if _needs_position(each) else each
+            for each in facts
+        ]
+
+    def _with_cached_shares(
+        self, facts: PreflightFacts, position: FollowPosition
+    ) -> PreflightFacts | None:
+        balance = None
+        if self._needs_own_shares(facts):
+            balance = self.balances.cached_balance(facts.quoted.intent, neg_risk=False)
+            if balance is None:
+                return None
+        return self._with_position(facts, position, balance)
+
+    async def _judge_all(self, facts: Sequence[PreflightFacts | None]) -> Sequence[Verdict | None]:
+        """None for what cannot be judged without a request, or is to be judged once more."""
+        verdicts: list[Verdict | None] = [
+            None if each is None else refuse_early(each) for each in facts
+        ]
+        funded = [
+            (number, each, balance)
+            for number, (each, refusal) in enumerate(zip(facts, verdicts, strict=True))
+            if each is not None and refusal is None and (balance := self._cached_balance(each))
+        ]
+        queries = [
+            CommitmentsQuery(
+                intent=each.quoted.intent,
+                limits=self.limits,
+                since=balance.fetched_at,
+                now=each.now,
+            )
+            for _, each, balance in funded
+        ]
+        commitments = await self.verdicts.load_all_commitments(queries) if queries else ()
+        for (number, each, balance), committed in zip(funded, commitments, strict=True):
+            self._require_in_time(each)
+            verdict = judge_on_funds(replace(each, funds=build_funds(balance, committed)))
+            # a refusal never rests on a cached balance
+            verdicts[number] = None if isinstance(verdict, IntentRefused) else verdict
+        return verdicts
+
+    def _cached_balance(self, facts: PreflightFacts) -> Balance | None:
+        return self.balances.cached_balance(facts.quoted.intent, neg_risk=facts.quote.neg_risk)
+
+    # Facts
+
+    def _require_in_time(self, facts: PreflightFacts) -> None:
+        intent = facts.quoted.intent
         if self.now() - facts.now > MAX_JUDGEMENT:
             raise Transient(
                 f"the balance or the reservations of {intent.proxy} took too long to be read: "
                 f"intent {intent.intent_id} has to be judged again"
             )
-        return judge(replace(facts, funds=_build_funds(balance, commitments))), balance.cached
 
-    async def _load_facts(self, quoted: IntentQuoted) -> PreflightFacts:
-        facts = self._build_facts(quoted)
+    def _needs_own_shares(self, facts: PreflightFacts) -> bool:
+        return self.limits.sell_own_shares and facts.side is Side.SELL
+
+    def _with_position(
+        self, facts: PreflightFacts, position: FollowPosition, balance: Balance | None
+    ) -> PreflightFacts:
+        """``balance``: where it is needed for the follower's own shares."""
         if facts.side is Side.BUY:
-            return await self._load_level(facts)
-        intent = quoted.intent
-        position = await self._load_position(intent)
+            return replace(facts, position=position)
+        if balance is not None:
+            own = max(0, balance.shares - position.held_by_all_follows)
+            position = replace(position, own_shares=own)
         exit_ = open_exit(
-            intent,
+            facts.quoted.intent,
             position,
             mode=facts.follow.exits if facts.follow is not None else ExitMode.PROPORTIONAL,
-            expires_at=expires_at(intent, self.limits),
+            expires_at=expires_at(facts.quoted.intent, self.limits),
         )
         return replace(facts, position=position, exit=exit_)
-
-    async def _load_level(self, facts: PreflightFacts) -> PreflightFacts:
-        """With what a mirrored leader's level has been copied to; the others have none."""
-        if facts.follow is None or facts.follow.entries is not EntryMode.MIRROR:
-            return facts
-        position = await self.verdicts.load_position(facts.quoted.intent)
-        return replace(facts, position=position)
-
-    async def _load_position(self, intent: Intent) -> FollowPosition:
-        position = await self.verdicts.load_position(intent)
-        if not self.limits.sell_own_shares:
-            return position
-        balance = await self.balances.fetch_balance(intent, neg_risk=False, fresh=False)
-        own = max(0, balance.shares - position.held_by_all_follows)
-        return replace(position, own_shares=own)
 
     def _build_facts(self, quoted: IntentQuoted) -> PreflightFacts:
         controls, intent = self.controls.current(), quoted.intent
@@ -254,18 +371,10 @@ class Handler:
         )
 
 
-def _build_funds(balance: Balance, commitments: Commitments) -> Funds:
-    return Funds(
-        usdc=balance.usdc,
-        allowance=balance.allowance,
-        shares=balance.shares,
-        shares_approved=balance.shares_approved,
-        fetched_at=balance.fetched_at,
-        reserved_usdc=commitments.usdc,
-        spent_today=commitments.spent_today,
-        follower_spent_today=commitments.follower_spent_today,
-        market_spent_today=commitments.market_spent_today,
-        global_spent_today=commitments.global_spent_today,
-        open_tokens=commitments.open_tokens,
-        recent_entries=commitments.recent_entries,
-    )
+def _needs_position(facts: PreflightFacts) -> bool:
+    """An exit does, and an entry of a follow that mirrors its leader: what his level has been
+    copied to.
+    """
+    if facts.side is Side.SELL:
+        return True
+    return facts.follow is not None and facts.follow.entries is EntryMode.MIRROR

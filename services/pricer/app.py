@@ -62,6 +62,7 @@ async def compose(process: Process) -> AsyncIterator[Service]:
             producer=producer,
             dead_letters=PostgresDeadLetters(engine),
             routes={CopyIntended: handler.on_copy_intended},
+            batch_routes={CopyIntended: handler.on_copies_intended},
             produces=[IntentQuoted, BookSeen, FrameParked],
             feeds={
                 "market": MarketChannelFeed(

@@ -97,8 +97,7 @@ def price(intent: Intent, *, book: Book, market: Market) -> Quote | NoQuote:
     )
     if walk is None or walk.shares == 0:
         return NoQuote(missing=Missing.EMPTY_BOOK)
-    opposite_best = book.opposite_best(intent.side)
-    return _build_quote(walk, book, market).model_copy(update={"opposite_best": opposite_best})
+    return _build_quote(walk, book, market, opposite_best=book.opposite_best(intent.side))
 
 
 def newer_tick(book: Book, market: KnownMarket) -> Decimal | None:
@@ -191,10 +190,17 @@ def _build_fallback_quote(
     usdc = intent.usdc if buys else cost_floor(shares, seen.price)
     walk = Walk((Level(seen.price, shares),), shares, usdc, complete=True)
     book = Book(bids=(), asks=(), fetched_at=seen.seen_at, source=source)
-    return _build_quote(walk, book, market).model_copy(update={"bound": bound})
+    return _build_quote(walk, book, market, bound=bound)
 
 
-def _build_quote(walk: Walk, book: Book, market: Market) -> Quote:
+def _build_quote(
+    walk: Walk,
+    book: Book,
+    market: Market,
+    *,
+    opposite_best: Decimal | None = None,
+    bound: Bound | None = None,
+) -> Quote:
     return Quote(
         source=book.source,
         levels=tuple(PriceLevel(price=level.price, shares=level.shares) for level in walk.levels),
@@ -202,6 +208,8 @@ def _build_quote(walk: Walk, book: Book, market: Market) -> Quote:
         usdc=walk.usdc,
         complete=walk.complete,
         fetched_at=book.fetched_at,
+        bound=bound,
+        opposite_best=opposite_best,
         tick_size=market.tick_size,
         min_order_shares=market.min_order_shares,
         neg_risk=market.neg_risk,

@@ -20,9 +20,14 @@ from shared.messages.filters import MarketDetails
 from shared.messages.intents import CopyIntended, Intent, IntentQuoted, Missing, NoQuote, Quote
 from shared.observe import metrics
 from shared.polymarket.market_data import Market
+from shared.streams.routes import Outcome, Received
 
 
 class Books(Protocol):
+    def cached_book(self, token_id: str) -> Book | None:
+        """Return a current book that need not be requested; None: there is none."""
+        ...
+
     async def fetch_book(self, token_id: str) -> Book | Missing:
         """Return a current book, or why there is none. Never raises for what the venue does."""
         ...
@@ -33,6 +38,14 @@ class Books(Protocol):
 
 
 class Markets(Protocol):
+    def cached_market(
+        self, token_id: str, *, read_after: datetime | None = None
+    ) -> KnownMarket | None:
+        """Return the trading rules that need not be requested; None: there are none that are valid
+        and were requested later.
+        """
+        ...
+
     async def fetch_market(
         self, token_id: str, *, read_after: datetime | None = None
     ) -> KnownMarket | Missing:
@@ -56,6 +69,10 @@ class Prices(Protocol):
 
 
 class Details(Protocol):
+    def cached_details(self, token_id: str) -> MarketDetails | None:
+        """Return the details that need not be requested; None: there are none that are valid."""
+        ...
+
     async def fetch_details(self, token_id: str) -> MarketDetails | None:
         """Return what the venue's catalogue says of the token's market; None: that could not be
         had, or not in time. Never raises for what the venue does.
@@ -73,8 +90,21 @@ class Handler:
     now: Callable[[], datetime]
 
     async def on_copy_intended(self, intended: CopyIntended) -> Sequence[IntentQuoted]:
-        intent = intended.intent
-        quote = await self._quote_with_details(intent)
+        return self._answer(intended.intent, await self._quote_with_details(intended.intent))
+
+    async def on_copies_intended(
+        self, batch: Sequence[Received[CopyIntended]]
+    ) -> Sequence[Outcome]:
+        """Quote what the caches have all of; the others are quoted alone, where each waits for its
+        own requests.
+        """
+        return [self._answer_from_caches(each.message.intent) for each in batch]
+
+    def _answer_from_caches(self, intent: Intent) -> Sequence[IntentQuoted] | None:
+        quote = self._quote_from_caches(intent)
+        return None if quote is None else self._answer(intent, quote)
+
+    def _answer(self, intent: Intent, quote: Quote | NoQuote) -> Sequence[IntentQuoted]:
         if isinstance(quote, Quote):
             metrics.quoted(quote.source)
         return [
@@ -85,6 +115,22 @@ class Handler:
                 quote=quote,
             )
         ]
+
+    def _quote_from_caches(self, intent: Intent) -> Quote | NoQuote | None:
+        """None: something of it has to be requested."""
+        if intent.complement_missing is not None:
+            return NoQuote(missing=intent.complement_missing)
+        token_id, details = intent.token_id, None
+        market = self.markets.cached_market(token_id, read_after=_read_after(intent))
+        book = self.books.cached_book(token_id) if market is not None else None
+        if market is None or book is None:
+            return None
+        if intent.needs_market_details:
+            details = self.details.cached_details(token_id)
+            if details is None:
+                return None
+        quote = self._price(intent, book, market)
+        return quote if details is None else _with_details(quote, details)
 
     async def _quote_with_details(self, intent: Intent) -> Quote | NoQuote:
         """The details are fetched at the same time, and only where they are needed. Where there is
@@ -99,22 +145,23 @@ class Handler:
             quote = await self._quote(intent)
             if isinstance(quote, NoQuote):
                 return quote
-            return quote.model_copy(update={"market": await fetching})
+            return _with_details(quote, await fetching)
         finally:
             fetching.cancel()
 
     async def _quote(self, intent: Intent) -> Quote | NoQuote:
-        # What is intended again may have been refused because of an old tick.
-        read_after = intent.intended_at if intent.continues else None
-        market = await self.markets.fetch_market(intent.token_id, read_after=read_after)
+        market = await self.markets.fetch_market(intent.token_id, read_after=_read_after(intent))
         if isinstance(market, Missing):
             return NoQuote(missing=market)
         book = await self.books.fetch_book(intent.token_id)
         if isinstance(book, Book):
-            return price(intent, book=book, market=self._rules_with_tick(intent, book, market))
+            return self._price(intent, book, market)
         if book is Missing.UNAVAILABLE:
             return await self._quote_without_fresh_book(intent, market)
         return NoQuote(missing=book)
+
+    def _price(self, intent: Intent, book: Book, market: KnownMarket) -> Quote | NoQuote:
+        return price(intent, book=book, market=self._rules_with_tick(intent, book, market))
 
     async def _quote_without_fresh_book(
         self, intent: Intent, market: KnownMarket
@@ -144,3 +191,14 @@ class Handler:
             return market.rules
         self.markets.invalidate(intent.token_id)
         return replace(market.rules, tick_size=tick)
+
+
+def _read_after(intent: Intent) -> datetime | None:
+    """What is intended again may have been refused because of an old tick."""
+    return intent.intended_at if intent.continues else None
+
+
+def _with_details(quote: Quote | NoQuote, details: MarketDetails | None) -> Quote | NoQuote:
+    if isinstance(quote, NoQuote):
+        return quote
+    return quote.model_copy(update={"market": details})

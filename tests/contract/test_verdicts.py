@@ -12,14 +12,16 @@ import pytest
 
 from services.preflight.adapters.verdicts import PostgresVerdicts
 from services.preflight.decisions import (
+    Commitments,
     DelayedEntry,
     Exit,
     ExitState,
     FollowPosition,
     Limits,
+    Verdict,
     reserved_usdc,
 )
-from services.preflight.handler import Commitments, Verdicts
+from services.preflight.handler import CommitmentsQuery, Recording, Verdicts
 from shared.db.engine import open_engine
 from shared.domain.errors import Transient
 from shared.domain.ids import follow_id
@@ -44,6 +46,7 @@ from tests.builders import (
 from tests.fakes import FakeVerdicts
 from tests.patience import patient_settings
 
+TRACE = "00-" + "1" * 32 + "-" + "2" * 16 + "-01"
 EARLIER, LATER = NOON - seconds(1), NOON + seconds(1)
 FOLLOW = follow_id(leader=LEADER, proxy=PROXY)
 RESERVED = reserved_usdc(approved())
@@ -249,6 +252,130 @@ async def test_a_verdict_that_fails_does_not_fail_the_others_of_its_group(
 
     assert isinstance(outcomes.pop(3), Transient)
     assert outcomes == valid
+
+
+def recordings(*verdicts: Verdict) -> list[Recording]:
+    return [Recording(verdict=each) for each in verdicts]
+
+
+async def test_verdicts_of_many_proxies_are_recorded_together(verdicts: Verdicts) -> None:
+    known = entry("c", proxy=f"0x{3:040x}")
+    of_other = a_sale("e", proxy=f"0x{4:040x}", follow_id="follow-4")
+    sale = approved(of_other, order_type=OrderType.FAK, usdc=0, shares=shares(5))
+    await verdicts.record(known)
+    again = refused(known.intent)
+    exit_row = an_exit("e", base_shares=shares(5), shares=shares(5))
+    given: list[Verdict] = [entry("a"), entry("b", proxy=OTHER_PROXY), again]
+
+    recorded = await verdicts.record_all(
+        [*recordings(*given), Recording(verdict=sale, exit=exit_row, traceparent=TRACE)]
+    )
+
+    assert recorded == [*given[:2], known, sale]
+    assert await verdicts.load_exit(sale.intent_id) == replace(exit_row, traceparent=TRACE)
+    queries = [
+        CommitmentsQuery(intent=each.intent, limits=UNLIMITED, since=LATER, now=NOON)
+        for each in recorded
+    ]
+    loaded = await verdicts.load_all_commitments(queries)
+    assert [each.usdc for each in loaded] == [RESERVED, RESERVED, RESERVED, 0]
+
+
+async def test_where_one_verdict_exceeds_a_cap_none_of_its_batch_is_recorded(
+    verdicts: Verdicts,
+) -> None:
+    over_cap = entry("9", proxy=OTHER_PROXY, facts=facts(daily_cap_usdc=usdc(1)))
+
+    with pytest.raises(Transient):
+        await verdicts.record_all(recordings(entry("a"), over_cap))
+
+    assert (await load_commitments(verdicts)).usdc == 0
+    assert await verdicts.record(refusal("a")) == refusal("a")
+
+
+@pytest.mark.parametrize("cap", ["market_daily_cap_usdc", "global_daily_cap_usdc"])
+async def test_the_entries_of_a_batch_count_against_the_cap_that_they_share(
+    verdicts: Verdicts, cap: str
+) -> None:
+    def batch(first: int, count: int, most: int) -> list[Recording]:
+        capped = facts(**{cap: most})
+        return recordings(*(an_entry(first + n, facts=capped) for n in range(count)))
+
+    assert len(await verdicts.record_all(batch(1, 3, usdc(15)))) == 3
+    with pytest.raises(Transient):
+        await verdicts.record_all(batch(11, 2, usdc(24)))
+    assert len(await verdicts.record_all(batch(21, 2, usdc(25)))) == 2
+
+
+async def test_the_processes_together_never_exceed_a_cap_that_their_batches_share(
+    processes: Sequence[Verdicts],
+) -> None:
+    capped = facts(global_daily_cap_usdc=usdc(31))
+
+    async def record(process: int, first: int) -> int:
+        batch = recordings(*(an_entry(first + n, facts=capped) for n in range(2)))
+        try:
+            return len(await processes[process].record_all(batch))
+        except Transient as error:
+            if "daily cap" not in str(error):  # as after a deadlock
+                raise
+            return 0
+
+    counts = await asyncio.gather(*(record(n % 2, 10 * n + 1) for n in range(10)))
+
+    assert sum(counts) == 6
+    assert (await load_shared(processes[0]))[1] == usdc(30)
+
+
+@pytest.mark.parametrize(
+    "limited", [{"max_open_positions": 1}, {"max_entries_per_minute": 1}], ids=str
+)
+async def test_what_is_counted_again_is_counted_for_a_batch_too(
+    verdicts: Verdicts, limited: dict[str, int]
+) -> None:
+    await verdicts.record(an_entry(1, token_id="12", facts=facts(**limited)))
+
+    with pytest.raises(Transient):
+        await verdicts.record_all(
+            recordings(
+                an_entry(2, facts=facts(**limited)),
+                approved(
+                    an_intent(
+                        intent_id="9" * 32,
+                        proxy=f"0x{1:040x}",
+                        follow_id="follow-1",
+                    ),
+                    facts=facts(**limited),
+                ),
+            )
+        )
+
+
+async def test_positions_are_loaded_together_with_all_that_each_awaits(
+    verdicts: Verdicts,
+) -> None:
+    await verdicts.record(entry("a"))
+    await verdicts.record(
+        refused(a_sale("b"), reason=Refusal.AWAITS_ENTRY),
+        an_exit("b", awaited_entries=("a" * 32,), shares=None),
+    )
+    await verdicts.delay(a_delay("c"))
+    sales = [
+        a_sale("d"),
+        a_sale("e", proxy=OTHER_PROXY, follow_id="another"),
+        a_sale("f", continues="b" * 32),
+        a_sale("1", token_id="12"),
+    ]
+
+    loaded = await verdicts.load_positions(sales)
+
+    assert list(loaded) == [await verdicts.load_position(each) for each in sales]
+    first, other, continued, _ = loaded
+    assert (first.open_entries, len(first.open_exits)) == (("a" * 32,), 1)
+    assert first.delayed_entries == (a_delay("c").intent,)
+    assert other == FollowPosition()
+    assert continued.exit is not None
+    assert continued.bought_by_entry == {"a" * 32: None}
 
 
 @pytest.mark.parametrize(

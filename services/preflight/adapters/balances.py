@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from pydantic import ValidationError
 
-from services.preflight.handler import Balance
+from services.preflight.decisions import Balance
 from shared.caching.lru_cache import LruCache
 from shared.caching.single_flight import SingleFlight
 from shared.chain.addresses import EXCHANGE_V2, EXCHANGE_V3, NEG_RISK_EXCHANGE_V2, is_v3_position
@@ -62,6 +62,8 @@ class ChainBalances:
     ) -> None:
         self._chain, self._shared, self._now, self._max_age = chain, shared, now, max_age
         self._cached: LruCache[str, BalancesFetched] = LruCache(max_accounts)
+        self._parsed: LruCache[str, tuple[bytes, BalancesFetched]] = LruCache(max_accounts)
+        """Entries of the shared cache, with what they were parsed from."""
         self._fetch_group: GroupCommit[BalanceQuery, BalancesFetched | Transient] = GroupCommit(
             self._fetch_from_chain,
             max_concurrent=MAX_CONCURRENT_REQUESTS,
@@ -71,27 +73,23 @@ class ChainBalances:
         self._background_tasks: set[asyncio.Task[object]] = set()
         """Refreshes and cache writes, which no copy waits for."""
 
+    def cached_balance(self, intent: Intent, *, neg_risk: bool) -> Balance | None:
+        query = _build_query(intent)
+        cached = self._newest_usable(*query)
+        if cached is None:
+            return None
+        metrics.cache_requested(metrics.Cache.BALANCES, metrics.CacheResult.HIT)
+        if self._is_refresh_due(cached) and not self._fetch.is_running(query):
+            self._run_in_background(self._fetch(query))
+        return _build_balance(cached, intent, neg_risk=neg_risk, cached=True)
+
     async def fetch_balance(self, intent: Intent, *, neg_risk: bool, fresh: bool) -> Balance:
-        token_id = intent.token_id if intent.side is Side.SELL else None
-        cached = None if fresh else self._newest_usable(intent.proxy, token_id)
-        result = metrics.CacheResult.HIT if cached is not None else metrics.CacheResult.MISS
-        metrics.cache_requested(metrics.Cache.BALANCES, result)
-        if (
-            cached is not None
-            and self._is_refresh_due(cached)
-            and not self._fetch.is_running((intent.proxy, token_id))
-        ):
-            self._run_in_background(self._fetch((intent.proxy, token_id)))
-        fetched = cached or await self._fetch((intent.proxy, token_id))
-        spender = _exchange_for(intent.token_id, neg_risk=neg_risk)
-        return Balance(
-            usdc=fetched.usdc,
-            allowance=fetched.allowance_by_spender.get(spender, 0),
-            shares=fetched.shares_by_token.get(token_id, 0) if token_id is not None else 0,
-            shares_approved=fetched.shares_approved_by_spender.get(spender, False),
-            fetched_at=fetched.fetched_at,
-            cached=cached is not None,
-        )
+        cached = None if fresh else self.cached_balance(intent, neg_risk=neg_risk)
+        if cached is not None:
+            return cached
+        metrics.cache_requested(metrics.Cache.BALANCES, metrics.CacheResult.MISS)
+        fetched = await self._fetch(_build_query(intent))
+        return _build_balance(fetched, intent, neg_risk=neg_risk, cached=False)
 
     def _newest_usable(self, proxy: str, token_id: str | None) -> BalancesFetched | None:
         usable = [
@@ -114,11 +112,16 @@ class ChainBalances:
         entry = self._shared.get(proxy)
         if entry is None:
             return None
+        parsed = self._parsed.get(proxy)
+        if parsed is not None and parsed[0] == entry:
+            return parsed[1]
         try:
-            return BalancesFetched.model_validate_json(entry, extra="ignore")
+            fetched = BalancesFetched.model_validate_json(entry, extra="ignore")
         except ValidationError:
             metrics.cache_requested(metrics.Cache.BALANCES, metrics.CacheResult.UNREADABLE)
             return None
+        self._parsed.put(proxy, (entry, fetched))
+        return fetched
 
     async def _fetch_or_raise(self, query: BalanceQuery) -> BalancesFetched:
         fetched = await self._fetch_group(query)
@@ -160,6 +163,25 @@ class ChainBalances:
                 "instances: %s",
                 type(error).__name__,
             )
+
+
+def _build_query(intent: Intent) -> BalanceQuery:
+    return intent.proxy, intent.token_id if intent.side is Side.SELL else None
+
+
+def _build_balance(
+    fetched: BalancesFetched, intent: Intent, *, neg_risk: bool, cached: bool
+) -> Balance:
+    spender = _exchange_for(intent.token_id, neg_risk=neg_risk)
+    sells = intent.side is Side.SELL
+    return Balance(
+        usdc=fetched.usdc,
+        allowance=fetched.allowance_by_spender.get(spender, 0),
+        shares=fetched.shares_by_token.get(intent.token_id, 0) if sells else 0,
+        shares_approved=fetched.shares_approved_by_spender.get(spender, False),
+        fetched_at=fetched.fetched_at,
+        cached=cached,
+    )
 
 
 def _build_fetched(wallet: WalletBalances, requested_at: datetime) -> BalancesFetched:

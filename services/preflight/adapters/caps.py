@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.preflight.decisions import Verdict
 from shared.db import tables
 from shared.db.engine import fetch_rows
 from shared.db.sql import Batch
@@ -81,9 +82,15 @@ def cap_by_scope(verdict: IntentApproved) -> dict[str, int | None]:
 
 
 RESERVATIONS = Batch.from_table(tables.spending_windows, "scope", hour="text", usdc="bigint")
-RESERVE = f"""
+
+
+def sql_reserve(source: str) -> str:
+    """Add to the windows what is spent of each scope and hour; ``source``: SQL of rows ``g`` with
+    ``scope``, ``hour`` and ``usdc``. Takes the parameter ``oldest_hour``.
+    """
+    return f"""
 insert into preflight.spending_windows as w (scope, usdc_by_hour)
-select g.scope, jsonb_object_agg(g.hour, g.usdc) from {RESERVATIONS.unnest("g")}
+select g.scope, jsonb_object_agg(g.hour, g.usdc) from {source}
 group by g.scope
 order by g.scope
 on conflict (scope) do update set usdc_by_hour = (
@@ -97,6 +104,11 @@ on conflict (scope) do update set usdc_by_hour = (
         group by known.key
     ) as each
 )
+"""
+
+
+RESERVE = f"""
+{sql_reserve(RESERVATIONS.unnest("g"))}
 returning scope, usdc_by_hour::text as usdc_by_hour
 """
 """Rows that other processes change too are locked in one order everywhere, against deadlocks."""
@@ -112,7 +124,7 @@ async def reserve(connection: AsyncConnection, entries: Sequence[IntentApproved]
     rows = await fetch_rows(
         connection,
         RESERVE,
-        oldest_hour=_format_hour(min(each.occurred_at for each in entries) - KEPT_HOURS),
+        oldest_hour=oldest_hour(entries),
         **RESERVATIONS.parameters(_sum_reservations(entries)),
     )
     usdc_by_hour = {row.scope: json.loads(row.usdc_by_hour) for row in rows}
@@ -121,6 +133,11 @@ async def reserve(connection: AsyncConnection, entries: Sequence[IntentApproved]
         for scope, cap in cap_by_scope(each).items():
             if cap is not None and _sum_since(usdc_by_hour[scope], start) > cap:
                 raise LimitExceeded("a daily cap")
+
+
+def oldest_hour(verdicts: Iterable[Verdict]) -> str:
+    """Of the hours that are kept in the windows in which the verdicts reserve something."""
+    return _format_hour(min(each.occurred_at for each in verdicts) - KEPT_HOURS)
 
 
 def _sum_since(usdc_by_hour: dict[str, int], start: str) -> int:

@@ -43,7 +43,7 @@ async def require_room(connection: AsyncConnection, entries: Sequence[IntentAppr
 
     Raises: LimitExceeded; then nothing may be committed. Transient.
     """
-    limited = [each for each in entries if _is_limited(each)]
+    limited = [each for each in entries if is_limited(each)]
     if not limited:
         return
     rows = await fetch_rows(
@@ -55,7 +55,8 @@ async def require_room(connection: AsyncConnection, entries: Sequence[IntentAppr
         _require_rate(each, others[each.intent_id].recent_entries)
 
 
-def _is_limited(entry: IntentApproved) -> bool:
+def is_limited(entry: IntentApproved) -> bool:
+    """Whether anything is counted of it here. No exit is: not to exit is a risk of its own."""
     facts = entry.facts
     return facts.max_open_positions is not None or facts.max_entries_per_minute is not None
 

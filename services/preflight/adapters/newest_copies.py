@@ -3,7 +3,7 @@ has traded since a level was read. It is recorded with the verdict, so that neit
 the history of intents.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -37,9 +37,18 @@ SQL_IS_TRADED_SINCE = """coalesce((
 COPIES = Batch.from_table(
     tables.newest_copies, "follow_id", "token_id", "proxy", "judged_at", "has_ended", "traded_at"
 )
-RECORD_COPIES = f"""
+
+
+def sql_record_copies(source: str) -> str:
+    """Record the newest copies of each follow and token; ``source``: SQL of rows ``g`` with the
+    columns of ``COPIES``, one for each copy.
+    """
+    return f"""
 insert into preflight.newest_copies as c ({COPIES.names})
-select {COPIES.prefixed("g")} from {COPIES.unnest("g")}
+select g.follow_id, g.token_id, min(g.proxy), max(g.judged_at),
+       (array_agg(g.has_ended order by g.judged_at desc))[1], max(g.traded_at)
+from {source}
+group by g.follow_id, g.token_id
 order by g.follow_id, g.token_id
 on conflict (follow_id, token_id) do update
 set has_ended = case when excluded.judged_at >= c.judged_at then excluded.has_ended
@@ -48,6 +57,9 @@ set has_ended = case when excluded.judged_at >= c.judged_at then excluded.has_en
     traded_at = greatest(c.traded_at, excluded.traded_at)
 returning follow_id, token_id, traded_at
 """
+
+
+RECORD_COPIES = sql_record_copies(COPIES.unnest("g"))
 """Another instance may have recorded a later copy already."""
 
 
@@ -70,7 +82,7 @@ async def record_newest_copies(connection: AsyncConnection, verdicts: Sequence[V
     Raises: TradedMeanwhile where a trade was judged, as by another instance, that an approved level
     does not take into account; then nothing may be committed. Transient.
     """
-    rows = _build_rows(verdicts)
+    rows = [build_copy_row(verdict) for verdict in verdicts if is_copy(verdict)]
     if not rows:
         return
     recorded = await fetch_rows(connection, RECORD_COPIES, **COPIES.parameters(rows))
@@ -84,30 +96,22 @@ async def record_newest_copies(connection: AsyncConnection, verdicts: Sequence[V
             raise TradedMeanwhile(verdict.intent_id)
 
 
-def _build_rows(verdicts: Iterable[Verdict]) -> list[Mapping[str, Any]]:
-    """One for each follow and token. A later attempt of an exit is no copy of its own, and what may
-    have been pruned is not new.
+def is_copy(verdict: Verdict) -> bool:
+    """Whether the verdict counts as a copy. A later attempt of an exit is none of its own, and what
+    may have been pruned is not new.
     """
-    by_key: dict[Key, list[Verdict]] = {}
-    for verdict in verdicts:
-        if not verdict.intent.continues and _reason(verdict) is not Refusal.BEFORE_HISTORY:
-            by_key.setdefault(_key(verdict.intent), []).append(verdict)
-    return [_build_row(copies) for copies in by_key.values()]
+    return not verdict.intent.continues and _reason(verdict) is not Refusal.BEFORE_HISTORY
 
 
-def _build_row(copies: Sequence[Verdict]) -> Mapping[str, Any]:
-    """Of copies of the same follow and token."""
-    newest = max(copies, key=lambda verdict: verdict.occurred_at)
-    intent = newest.intent
+def build_copy_row(verdict: Verdict) -> dict[str, Any]:
+    intent = verdict.intent
     return {
         "follow_id": intent.follow_id,
         "token_id": intent.token_id,
         "proxy": intent.proxy,
-        "judged_at": newest.occurred_at,
-        "has_ended": _reason(newest) is Refusal.NO_MARKET,
-        "traded_at": max(
-            (copy.occurred_at for copy in copies if _is_accounted_trade(copy)), default=None
-        ),
+        "judged_at": verdict.occurred_at,
+        "has_ended": _reason(verdict) is Refusal.NO_MARKET,
+        "traded_at": verdict.occurred_at if _is_accounted_trade(verdict) else None,
     }
 
 

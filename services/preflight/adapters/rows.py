@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from pydantic import TypeAdapter
 from sqlalchemy.engine import Row
 
 from services.preflight.adapters.caps import (
@@ -16,15 +17,15 @@ from services.preflight.adapters.caps import (
 from services.preflight.adapters.newest_copies import accounted_through
 from services.preflight.decisions import (
     ENTRIES_WINDOW,
+    Commitments,
     Exit,
     ExitState,
     FollowPosition,
-    Limits,
     RecordedLevel,
     Verdict,
     reserved_usdc,
 )
-from services.preflight.handler import Commitments
+from services.preflight.handler import CommitmentsQuery
 from shared.domain.follows import GLOBAL, follower_scope
 from shared.domain.money import Side
 from shared.messages.intents import Intent, IntentApproved
@@ -45,7 +46,7 @@ def build_intent_row(verdict: Verdict, traceparent: str | None) -> dict[str, Any
         "follow_id": intent.follow_id,
         "side": intent.side.value,
         "exit_id": exit_id(intent) if intent.side is Side.SELL else "",
-        "cap_scopes": json.dumps([]),
+        "caps": "{}",
     }
     if isinstance(verdict, IntentApproved):
         return row | {
@@ -54,7 +55,7 @@ def build_intent_row(verdict: Verdict, traceparent: str | None) -> dict[str, Any
             "reserved_usdc": reserved_usdc(verdict),
             "reserved_shares": verdict.shares,
             "cap_usdc": verdict.usdc,
-            "cap_scopes": json.dumps(list(cap_by_scope(verdict))),
+            "caps": json.dumps(cap_by_scope(verdict)),
             "settled_at": None,
         }
     return row | {
@@ -72,17 +73,16 @@ def exit_id(intent: Intent) -> str:
     return intent.continues or intent.intent_id
 
 
-def build_commitments_query(
-    intent: Intent, n: int, *, limits: Limits, since: datetime, now: datetime
-) -> dict[str, Any]:
+def build_commitments_query(query: CommitmentsQuery, n: int) -> dict[str, Any]:
     """Null stands for what is not limited and not to be read, as for all limits of an exit."""
+    intent, limits, now = query.intent, query.limits, query.now
     buys = intent.side is Side.BUY
     counts_entries = buys and limits.max_entries_per_minute is not None
     return {
         "intent_id": intent.intent_id,
         "proxy": intent.proxy,
         "window_start": window_start(now),
-        "since": since,
+        "since": query.since,
         "n": n,
         "follow_scope": follow_scope(intent.follow_id),
         "follower_scope": follower_scope(intent.proxy),
@@ -126,19 +126,18 @@ def build_position(
     intent: Intent,
     held: Row[Any],
     *,
-    open_intents: Sequence[Row[Any]],
     delayed_entries: Sequence[Row[Any]],
     awaited_entries: Sequence[Row[Any]],
     exits: Sequence[Exit],
 ) -> FollowPosition:
-    """From the rows of one query."""
+    """From the rows of one query; ``held``: the one of ``positions.LOAD_HELD``."""
     own = exit_id(intent)
     others = [each for each in exits if each.exit_id != own]
     return FollowPosition(
         held_shares=held.shares,
         held_by_all_follows=held.of_all_follows,
-        reserved_shares=sum(row.reserved_shares for row in open_intents if row.side == "SELL"),
-        open_entries=tuple(row.intent_id for row in open_intents if row.side == "BUY"),
+        reserved_shares=held.reserved_shares,
+        open_entries=tuple(held.open_entries),
         delayed_entries=tuple(Intent.model_validate_json(row.intent) for row in delayed_entries),
         open_exits=tuple(each for each in others if each.state is ExitState.OPEN),
         exit=next((each for each in exits if each.exit_id == own), None),
@@ -189,6 +188,19 @@ def build_exit_row(exit_: Exit, *, now: datetime) -> Mapping[str, Any]:
         "updated_at": now,
         "traceparent": exit_.traceparent,
     }
+
+
+def build_attempt_row(exit_: Exit, attempt_id: str, *, now: datetime) -> dict[str, Any]:
+    """The row of an exit beside that of the intent that is an attempt of it."""
+    row = {f"exit_{name}": value for name, value in build_exit_row(exit_, now=now).items()}
+    return {"exit_attempt_id": attempt_id, **row}
+
+
+VERDICT: TypeAdapter[Verdict] = TypeAdapter(Verdict)
+
+
+def parse_verdict(stored: str) -> Verdict:
+    return VERDICT.validate_json(stored)
 
 
 def parse_intent(stored: str) -> Intent:

@@ -3,6 +3,7 @@
 from services.preflight.decisions.checks import (
     Verdict,
     judge,
+    judge_on_funds,
     refuse_early,
     reserved_usdc,
 )
@@ -25,15 +26,20 @@ from services.preflight.decisions.exits import (
 )
 from services.preflight.decisions.facts import (
     ENTRIES_WINDOW,
+    Balance,
+    Commitments,
     Funds,
     Limits,
     PreflightFacts,
+    build_funds,
     expires_at,
     max_fee,
 )
 
 __all__ = [
     "ENTRIES_WINDOW",
+    "Balance",
+    "Commitments",
     "DelayedEntry",
     "Exit",
     "ExitState",
@@ -47,10 +53,12 @@ __all__ = [
     "after_order",
     "after_verdict",
     "build_continuation",
+    "build_funds",
     "delay_entry",
     "expires_at",
     "is_over_rate",
     "judge",
+    "judge_on_funds",
     "let_go",
     "max_fee",
     "open_exit",

@@ -256,11 +256,7 @@ reported as an empty book. The leader's trade comes before the size: where it is
 the copy.
 """
 
-CHECKS_OF_FUNDS: tuple[Check, ...] = (
-    *GUARDRAILS_OF_FUNDS,
-    _check_balance,
-    _check_allowance,
-)
+CHECKS_OF_FUNDS: tuple[Check, ...] = (*GUARDRAILS_OF_FUNDS, _check_balance, _check_allowance)
 
 
 def refuse_early(facts: PreflightFacts) -> IntentRefused | None:
@@ -273,7 +269,12 @@ def judge(facts: PreflightFacts) -> Verdict:
 
     ``facts.funds`` is required, unless ``refuse_early`` refuses.
     """
-    return refuse_early(facts) or _first_refusal(CHECKS_OF_FUNDS, facts) or _approve(facts)
+    return refuse_early(facts) or judge_on_funds(facts)
+
+
+def judge_on_funds(facts: PreflightFacts) -> Verdict:
+    """The verdict about facts that ``refuse_early`` has passed; with ``facts.funds``."""
+    return _first_refusal(CHECKS_OF_FUNDS, facts) or _approve(facts)
 
 
 def _first_refusal(checks: tuple[Check, ...], facts: PreflightFacts) -> IntentRefused | None:

@@ -53,6 +53,41 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Balance:
+    """What a proxy has on the chain, as far as the intent needs it. Micro-USDC and micro-shares."""
+
+    usdc: int
+    allowance: int
+    shares: int
+    shares_approved: bool
+    fetched_at: datetime
+    cached: bool
+    """Whether it comes from the cache, and not from a request of this call."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commitments:
+    """What a proxy's other copies take of its funds. Micro-USDC."""
+
+    usdc: int
+    """Reserved by copies that are not settled, or were settled after the balance was read: the
+    balance may not show them."""
+    spent_today: int
+    """What the follow's approved copies of the last 24 hours take of its daily cap."""
+    follower_spent_today: int
+    """The same, of all follows of the proxy."""
+    market_spent_today: int | None = None
+    """The same, of all followers in the token; None: not capped, or an exit."""
+    global_spent_today: int | None = None
+    """The same, of all followers; None: not capped, or an exit."""
+    open_tokens: frozenset[str] | None = None
+    """Tokens that the follower holds by his copies or is buying; None: not limited, or an exit."""
+    recent_entries: int | None = None
+    """The follower's approved entries of the last minute, and those that were delayed before this
+    one; None: not limited, or an exit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Funds:
     """What a proxy has on the chain, and what of it is reserved. Micro-USDC and micro-shares."""
 
@@ -119,6 +154,23 @@ class PreflightFacts:
     def cost(self) -> int:
         """What a BUY can cost at most: the venue takes its fee on top of what is spent."""
         return self.usdc + max_fee(self.usdc, self.quote.fee_rate)
+
+
+def build_funds(balance: Balance, commitments: Commitments) -> Funds:
+    return Funds(
+        usdc=balance.usdc,
+        allowance=balance.allowance,
+        shares=balance.shares,
+        shares_approved=balance.shares_approved,
+        fetched_at=balance.fetched_at,
+        reserved_usdc=commitments.usdc,
+        spent_today=commitments.spent_today,
+        follower_spent_today=commitments.follower_spent_today,
+        market_spent_today=commitments.market_spent_today,
+        global_spent_today=commitments.global_spent_today,
+        open_tokens=commitments.open_tokens,
+        recent_entries=commitments.recent_entries,
+    )
 
 
 def max_fee(usdc: int, rate: Decimal) -> int:

@@ -58,18 +58,29 @@ class TrackedBook:
     """When the last snapshot came, whose tick the book has."""
     shared_at: datetime | None = None
     """When it was last shared with the other instances."""
+    _read: Book | None = None
+    """Kept until the next event: one leader's trade reads it once per follower."""
+
+    def apply(self, event: BookEvent, *, now: datetime) -> None:
+        self.book.apply(event)
+        self.changed_at = now if self.book.is_known else None
+        if isinstance(event, BookSnapshot):
+            self.snapshot_at = self.changed_at
+        self._read = None
 
     def read(self) -> Book | None:
         """The book as it is now; None while it is unknown."""
         if self.changed_at is None:
             return None
-        return Book(
-            bids=self.book.bids(),
-            asks=self.book.asks(),
-            fetched_at=self.changed_at,
-            source=QuoteSource.SOCKET,
-            tick=build_tick(self.book.tick_size, self.snapshot_at),
-        )
+        if self._read is None:
+            self._read = Book(
+                bids=self.book.bids(),
+                asks=self.book.asks(),
+                fetched_at=self.changed_at,
+                source=QuoteSource.SOCKET,
+                tick=build_tick(self.book.tick_size, self.snapshot_at),
+            )
+        return self._read
 
 
 class QuoteCache:
@@ -99,14 +110,19 @@ class QuoteCache:
         self._last_good: LruCache[str, Book] = LruCache(max_tokens)
         self._fetch = SingleFlight(self._fetch_from_venue)
 
-    async def fetch_book(self, token_id: str) -> Book | Missing:
+    def cached_book(self, token_id: str) -> Book | None:
         self._track(token_id)
         for candidate in (self._socket_book, self._fetched_book, self._shared_book):
             book = candidate(token_id)
-            if book is not None and self._is_current(book) and _is_usable(book):
+            if book is not None and self._is_current(book) and self._is_good(token_id, book):
                 metrics.cache_requested(metrics.Cache.QUOTES, metrics.CacheResult.HIT)
-                self._last_good.put(token_id, book)
                 return book
+        return None
+
+    async def fetch_book(self, token_id: str) -> Book | Missing:
+        cached = self.cached_book(token_id)
+        if cached is not None:
+            return cached
         is_shared = self._fetch.is_running(token_id)
         result = metrics.CacheResult.SHARED if is_shared else metrics.CacheResult.MISS
         metrics.cache_requested(metrics.Cache.QUOTES, result)
@@ -135,10 +151,7 @@ class QuoteCache:
             return
         if isinstance(event, TickChanged | EventUnreadable):
             self._keep_if_good(event.token_id, tracked)
-        tracked.book.apply(event)
-        tracked.changed_at = self._now() if tracked.book.is_known else None
-        if isinstance(event, BookSnapshot):
-            tracked.snapshot_at = tracked.changed_at
+        tracked.apply(event, now=self._now())
 
     def drop_if_diverged(self, token_id: str, best: BestPrices) -> bool:
         """Forget a tracked book whose best levels are not these, request its snapshot, and return
@@ -195,6 +208,15 @@ class QuoteCache:
 
     def _is_current(self, book: Book) -> bool:
         return is_within(self._max_age, book.fetched_at, self._now())
+
+    def _is_good(self, token_id: str, book: Book) -> bool:
+        """Whether the book has prices; it is the last good one then."""
+        if self._last_good.get(token_id) is book:
+            return True
+        if not _is_usable(book):
+            return False
+        self._last_good.put(token_id, book)
+        return True
 
     def _keep_if_good(self, token_id: str, tracked: TrackedBook) -> None:
         """Keep the book as the last good one, because it is about to be forgotten."""

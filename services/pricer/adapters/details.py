@@ -45,7 +45,7 @@ class DetailsCache:
         self._failed_at: LruCache[str, datetime] = LruCache(max_tokens)
         self._fetch = BoundedWait(self._fetch_from_venue, max_wait=max_wait, pause=PAUSE, now=now)
 
-    async def fetch_details(self, token_id: str) -> MarketDetails | None:
+    def cached_details(self, token_id: str) -> MarketDetails | None:
         cached = self._cached.get(token_id)
         if cached is not None and self._now() - cached.read_at <= self._valid_for:
             _count(metrics.CacheResult.HIT)
@@ -53,6 +53,12 @@ class DetailsCache:
         if cached is not None:
             metrics.cache_evicted(metrics.Cache.MARKET_DETAILS, metrics.Eviction.AGE)
             self._cached.drop(token_id)
+        return None
+
+    async def fetch_details(self, token_id: str) -> MarketDetails | None:
+        cached = self.cached_details(token_id)
+        if cached is not None:
+            return cached
         if self._has_just_failed(token_id):
             return None
         is_shared = self._fetch.is_running(token_id)

@@ -29,15 +29,19 @@ class MarketCache:
         self._invalidations = 0
         self._fetch = SingleFlight(self._fetch_from_venue)
 
+    def cached_market(
+        self, token_id: str, *, read_after: datetime | None = None
+    ) -> KnownMarket | None:
+        cached = self._cached.get(token_id)
+        if cached is None or self._now() - cached.fetched_at > self._valid_for:
+            return None
+        return None if _is_before(cached, read_after) else cached
+
     async def fetch_market(
         self, token_id: str, *, read_after: datetime | None = None
     ) -> KnownMarket | Missing:
-        cached = self._cached.get(token_id)
-        if (
-            cached is not None
-            and self._now() - cached.fetched_at <= self._valid_for
-            and not _is_before(cached, read_after)
-        ):
+        cached = self.cached_market(token_id, read_after=read_after)
+        if cached is not None:
             return cached
         market = await self._fetch(token_id)
         # The request that was joined may have begun too early; the next one begins after this call.

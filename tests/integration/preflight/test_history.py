@@ -17,6 +17,7 @@ from services.preflight.adapters.levels import load_held_tokens, load_tokens, sa
 from services.preflight.adapters.verdicts import PostgresVerdicts
 from services.preflight.decisions import DelayedEntry, Exit, ExitState, Limits
 from services.preflight.decisions.levels import Base, HeldToken
+from services.preflight.handler import Recording
 from shared.db.engine import open_engine
 from shared.domain.money import Side
 from shared.messages.base import Message
@@ -63,12 +64,9 @@ LIMITS = Limits(
     max_open_positions=1000,
     max_entries_per_minute=1000,
 )
-CAPPED = facts(
-    market_daily_cap_usdc=usdc(10**6),
-    global_daily_cap_usdc=usdc(10**6),
-    max_open_positions=1000,
-    max_entries_per_minute=1000,
-)
+CAPS = facts(market_daily_cap_usdc=usdc(10**6), global_daily_cap_usdc=usdc(10**6))
+"""What one statement can record."""
+CAPPED = CAPS.model_copy(update={"max_open_positions": 1000, "max_entries_per_minute": 1000})
 
 
 @pytest.fixture
@@ -126,6 +124,8 @@ class Copying:
         await self.verdicts.load_commitments(entry, limits=LIMITS, since=NOON, now=NOON)
         await self.verdicts.load_other_entries(entry, now=NOON)
         await self.verdicts.record(approved(entry, facts=CAPPED))
+        alone = self.intent(6, token_id="alone")
+        await self.verdicts.record_all([Recording(verdict=approved(alone, facts=CAPS))])
         return entry
 
     async def delay(self) -> Intent:

@@ -12,8 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from services.preflight.adapters.levels import load_held_tokens
 from services.preflight.adapters.reconciliation import ChainLevels, ReconciliationFeed
 from services.preflight.adapters.verdicts import PostgresVerdicts
-from services.preflight.decisions import FollowPosition, Verdict
-from services.preflight.handler import Balance, Handler
+from services.preflight.decisions import Balance, FollowPosition, Verdict
+from services.preflight.handler import Handler
 from shared.chain.blocks import Block, Receipt
 from shared.chain.rpc import NodeRefused
 from shared.db.engine import fetch_rows, open_engine, transaction
@@ -124,6 +124,9 @@ class Wallet:
     """A proxy that has whatever a copy asks of it."""
 
     clock: Clock
+
+    def cached_balance(self, *_: object, **__: object) -> None:
+        return None
 
     async def fetch_balance(self, intent: Intent, *, neg_risk: bool, fresh: bool) -> Balance:
         return Balance(

@@ -1,7 +1,7 @@
 """What settling writes and locks, and what is kept of it afterwards."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -12,12 +12,23 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from services.preflight.adapters.cleanup import CleanupFeed
 from services.preflight.adapters.verdicts import PostgresVerdicts
 from services.preflight.decisions import Exit, ExitState
+from services.preflight.handler import Recording
 from shared.db.engine import fetch_rows, open_engine, transaction
 from shared.domain.money import Side
 from shared.messages.intents import Intent, OrderType
 from shared.messages.refusals import Refusal
 from shared.testing.waiting import eventually
-from tests.builders import NOON, an_intent, an_outcome, approved, refused, seconds, shares, usdc
+from tests.builders import (
+    NOON,
+    an_intent,
+    an_outcome,
+    approved,
+    facts,
+    refused,
+    seconds,
+    shares,
+    usdc,
+)
 from tests.patience import patient_settings
 
 pytestmark = pytest.mark.integration
@@ -26,6 +37,7 @@ UPDATES = """
 select relname as name, n_tup_upd as updates, n_tup_hot_upd as without_index
 from pg_stat_user_tables where schemaname = 'preflight' and n_tup_upd > 0
 """
+DEADLOCKS = "select deadlocks from pg_stat_database where datname = current_database()"
 WAITING = "select count(*) as n from pg_locks where not granted"
 KEPT = timedelta(minutes=3)
 COPIES = 40
@@ -125,6 +137,64 @@ async def test_settling_locks_rows_in_the_order_of_recording(
 
     (exit_,) = await fetch(engine, "select next_attempt_at from preflight.exits")
     assert exit_.next_attempt_at == NOON
+
+
+def build_entries(numbers: Iterable[int]) -> list[Recording]:
+    return [
+        Recording(
+            verdict=approved(
+                entry(number, proxy=f"0x{number % 100:040x}", follow_id=f"follow-{number % 100}"),
+                facts=facts(global_daily_cap_usdc=usdc(10**6)),
+            )
+        )
+        for number in numbers
+    ]
+
+
+def build_exits(numbers: Iterable[int]) -> list[Recording]:
+    """Of the same follows, each with an exit that awaits an entry."""
+    sales = []
+    for number in numbers:
+        bought = entry(number)
+        sale = entry(
+            number + 10**6,
+            side=Side.SELL,
+            proxy=f"0x{number % 100:040x}",
+            follow_id=f"follow-{number % 100}",
+        )
+        sales.append(Recording(verdict=refused(sale), exit=an_exit(sale, bought)))
+    return sales
+
+
+async def test_groups_of_the_same_proxies_in_any_order_do_not_lock_each_other_out(
+    engine: AsyncEngine, verdicts: PostgresVerdicts
+) -> None:
+    """As of two instances: they record and settle at the same time."""
+    other = PostgresVerdicts(engine)
+
+    async def settle_all(process: PostgresVerdicts, numbers: Iterable[int]) -> None:
+        reports = [an_outcome(intent_id=entry(n).intent_id, usdc=usdc(4)) for n in numbers]
+        await asyncio.gather(*(process.settle(report, now=NOON) for report in reports))
+
+    for round_ in range(10):
+        known = range(1000 * round_, 1000 * round_ + 40)
+        new, later = (range(each.start + 200, each.stop + 200) for each in (known, known))
+        later = range(new.start + 200, new.stop + 200)
+        await verdicts.record_all(build_entries(known))
+        await verdicts.record_all(build_exits(known))
+        await asyncio.gather(
+            settle_all(verdicts, known[::-1]),
+            other.record_all(build_entries(new)),
+            verdicts.record_all(build_entries(later[::-1])),
+            settle_all(other, known),
+            other.record_all(build_exits(new[::-1])),
+        )
+
+    (counted,) = await fetch(engine, DEADLOCKS)
+    assert counted.deadlocks == 0
+    (spent,) = await fetch(engine, "select count(*) as n from preflight.reservations")
+    assert spent.n == 3 * 40 * 10
+    assert await fetch(engine, "select 1 from preflight.exits where next_attempt_at > :at", at=NOON)
 
 
 def cleanup(engine: AsyncEngine, *, after: timedelta) -> CleanupFeed:

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from services.executor.adapters.venue import WalletTrades
 from services.executor.decisions import Order, OrderLookup
-from services.preflight.handler import Balance
+from services.preflight.decisions import Balance
 from services.pricer.decisions import Book, price
 from shared.domain.books import Level
 from shared.domain.errors import Transient
@@ -167,10 +167,16 @@ class ModelledVenue:
 
     # What preflight asks
 
-    async def fetch_balance(self, intent: Intent, *, neg_risk: bool, fresh: bool) -> Balance:
+    def cached_balance(self, intent: Intent, *, neg_risk: bool) -> Balance | None:
         cached = self._cached.get((intent.proxy, intent.token_id))
-        if not fresh and cached and self.clock.now - cached.fetched_at <= MAX_BALANCE_AGE:
-            return replace(cached, cached=True)
+        if cached is None or self.clock.now - cached.fetched_at > MAX_BALANCE_AGE:
+            return None
+        return replace(cached, cached=True)
+
+    async def fetch_balance(self, intent: Intent, *, neg_risk: bool, fresh: bool) -> Balance:
+        cached = self.cached_balance(intent, neg_risk=neg_risk)
+        if not fresh and cached is not None:
+            return cached
         if self.wallets_fail:
             raise Transient("the node does not answer")
         balance = Balance(

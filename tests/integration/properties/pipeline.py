@@ -34,6 +34,8 @@ from shared.messages.base import Message
 from shared.messages.intents import CopyIntended, IntentApproved, IntentQuoted, IntentRefused
 from shared.messages.leader_fills import LeaderFillSeen
 from shared.messages.orders import OrderOverdue, OrderReported, TradeReported
+from shared.streams.routes import ignored
+from tests.batches import in_batches
 from tests.fakes import AlwaysReady, Clock, FakeComplements, FixedControls, Killed
 from tests.integration.properties.interruptions import Interruption, interrupted
 from tests.integration.properties.key_topics import Delivery, KeyTopics, Queue
@@ -183,9 +185,9 @@ class Pipeline:
         )
         return Instance(
             {
-                IntentQuoted: handler.on_intent_quoted,
-                OrderReported: handler.on_order_reported,
-                IntentRefused: handler.on_intent_refused,
+                IntentQuoted: in_batches(handler.on_intents_quoted, handler.on_intent_quoted),
+                OrderReported: in_batches(handler.on_orders_reported, handler.on_order_reported),
+                IntentRefused: ignored,
             },
             polls=(exits._poll, delays._poll, levels.compare),
             interruption=interruption,

@@ -56,7 +56,7 @@ def preflight_() -> Routes:
     return {
         IntentQuoted: handler.on_intent_quoted,
         OrderReported: handler.on_order_reported,
-        IntentRefused: handler.on_intent_refused,
+        IntentRefused: ignored,
     }
 
 

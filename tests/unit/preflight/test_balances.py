@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from services.preflight.adapters.balances import UNLIMITED, ChainBalances
-from services.preflight.handler import Balance
+from services.preflight.decisions import Balance
 from shared.chain.addresses import EXCHANGE_V2, EXCHANGE_V3, NEG_RISK_EXCHANGE_V2
 from shared.chain.client import ChainClient
 from shared.chain.rpc import Rpc

@@ -11,8 +11,8 @@ from typing import Any
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from services.preflight.decisions import ExitState, Limits, build_continuation
-from services.preflight.handler import Balance, Handler
+from services.preflight.decisions import Balance, ExitState, Limits, build_continuation
+from services.preflight.handler import Handler
 from shared.domain.money import MIN_REMAINDER_SHARES, Side
 from shared.messages.base import Message
 from shared.messages.intents import Intent, IntentApproved, Missing, NoQuote
@@ -49,6 +49,9 @@ class Chain:
     """The proxy's balance. Every settlement shows in it before it is reported."""
 
     held: int = OWN_SHARES
+
+    def cached_balance(self, *_: object, **__: object) -> None:
+        return None
 
     async def fetch_balance(self, intent: Intent, *, neg_risk: bool, fresh: bool) -> Balance:
         return Balance(

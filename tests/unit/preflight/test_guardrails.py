@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.preflight.adapters.verdicts import VERDICT
+from services.preflight.adapters.rows import VERDICT
 from services.preflight.decisions import PreflightFacts, judge
 from shared.domain.errors import Transient
 from shared.domain.money import CENT

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from services.preflight.decisions import Limits
-from services.preflight.handler import Balance, Handler, Verdicts
+from services.preflight.decisions import Balance, Limits
+from services.preflight.handler import Handler, Verdicts
 from shared.domain.errors import Transient
 from shared.domain.follows import GLOBAL, Controls, Mode, follower_scope, leader_scope
 from shared.messages.base import Message
@@ -27,7 +27,6 @@ from tests.builders import (
     an_outcome,
     controls,
     quoted,
-    refused,
     seconds,
     usdc,
 )
@@ -51,6 +50,11 @@ class FakeBalances:
 
     results: list[Balance | Transient] = field(default_factory=list)
     fresh_flags: list[bool] = field(default_factory=list)
+
+    def cached_balance(self, intent: Intent, *, neg_risk: bool) -> Balance | None:
+        """The next result where it comes from the cache."""
+        result = self.results[0] if self.results else None
+        return result if isinstance(result, Balance) and result.cached else None
 
     async def fetch_balance(self, intent: Intent, *, neg_risk: bool, fresh: bool) -> Balance:
         assert self.results, f"the balance of {intent.proxy} was requested"
@@ -257,8 +261,3 @@ async def test_what_earlier_entries_took_limits_the_next_one(
     verdict = await service.verdict(intent_id="2b" * 16, **second)
 
     assert (verdict.reason if isinstance(verdict, IntentRefused) else None) is reason
-
-
-async def test_preflights_own_refusal_is_ignored() -> None:
-    assert await preflight().handler.on_intent_refused(refused()) == []
-    assert await replace(preflight().handler).on_order_reported(an_outcome()) == []

@@ -62,6 +62,9 @@ class FixedDetails:
     def __init__(self, answer: MarketDetails | None = None) -> None:
         self.answer, self.requested = answer, list[str]()
 
+    def cached_details(self, _: str) -> None:
+        return None
+
     async def fetch_details(self, token_id: str) -> MarketDetails | None:
         self.requested.append(token_id)
         return self.answer
