@@ -42,7 +42,7 @@ from shared.streams.loop import MessageLoop
 from shared.streams.membership import InstanceReplaced
 from shared.streams.partitioning import Ownership
 from shared.streams.producer import Producer
-from shared.streams.routes import Feed, Routes
+from shared.streams.routes import BatchRoutes, Feed, Routes
 from shared.streams.settings import KafkaSettings
 
 logger = logging.getLogger(__name__)
@@ -86,6 +86,8 @@ class Service:
     routes: Routes
     dead_letters: DeadLetterStore
     """The store of messages that cannot be handled."""
+    batch_routes: BatchRoutes = field(default_factory=dict)
+    """For the types that come in great numbers, beside their ordinary routes."""
     produces: Sequence[type[Message]] = ()
     """The types that it publishes: their topics are checked at the start."""
     feeds: Mapping[str, Feed] = field(default_factory=dict)
