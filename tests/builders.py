@@ -35,7 +35,9 @@ from shared.messages.orders import (
 )
 from shared.messages.refusals import Refusal
 from shared.messages.transactions import (
+    ChainFill,
     ConfirmationRequested,
+    FillsSettled,
     Purpose,
     ReceiptSeen,
     SettledFill,
@@ -335,6 +337,35 @@ def resolved(**overrides: Any) -> TransactionResolved:
         "fills": (settled(),),
     }
     return TransactionResolved.model_validate(fields | overrides)
+
+
+def a_chain_fill(**overrides: Any) -> ChainFill:
+    """A BUY of 10 shares for 5 USDC and a fee."""
+    fields = {
+        "order_hash": ORDER_HASH,
+        "transaction_hash": TRANSACTION,
+        "log_index": 7,
+        "side": Side.BUY,
+        "token_id": TOKEN,
+        "shares": shares(10),
+        "usdc": usdc(5),
+        "fee_usdc": usdc("0.1"),
+    }
+    return ChainFill.model_validate(fields | overrides)
+
+
+def fills_settled(**overrides: Any) -> FillsSettled:
+    """The fills of a proxy in block 100, which is final."""
+    fields = {
+        "message_id": f"{PROXY}:{BLOCK}:fills",
+        "occurred_at": NOON,
+        "proxy": PROXY,
+        "block_number": 100,
+        "block_hash": BLOCK,
+        "mined_at": NOON,
+        "fills": (a_chain_fill(),),
+    }
+    return FillsSettled.model_validate(fields | overrides)
 
 
 def a_debt(**overrides: Any) -> DebtRaised:

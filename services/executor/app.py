@@ -33,13 +33,18 @@ from shared.db.settings import ControlsSettings, DatabaseSettings
 from shared.messages.dead_letters import FrameParked
 from shared.messages.intents import IntentApproved
 from shared.messages.orders import OrderOverdue, OrderReported, TradeReported
-from shared.messages.transactions import ConfirmationRequested, TransactionResolved
+from shared.messages.transactions import (
+    ConfirmationRequested,
+    FillsSettled,
+    TransactionResolved,
+)
 from shared.polymarket.clob import Clob
 from shared.polymarket.settings import VenueSettings
 from shared.polymarket.signing import Wallet, assert_fast_signing
 from shared.settings import read
 from shared.streams.partitioning import Ownership
 from shared.streams.producer import Producer
+from shared.streams.routes import ignored
 from shared.streams.service import Process, Service, run
 
 PARTITIONED = (tables.orders, tables.order_states, tables.trades)
@@ -83,6 +88,7 @@ async def compose(process: Process) -> AsyncIterator[Service]:
                 TradeReported: handler.on_trade_reported,
                 OrderOverdue: handler.on_order_overdue,
                 TransactionResolved: handler.on_transaction_resolved,
+                FillsSettled: ignored,
             },
             produces=[OrderReported, ConfirmationRequested, FrameParked],
             feeds={

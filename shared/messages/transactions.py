@@ -1,8 +1,13 @@
-"""Transactions that a service waits for: the request, the observed receipts and the result."""
+"""What the chain says about followers' orders: the fills that are final, and the transactions that
+a service waits for, by the request, the observed receipts and the result.
+"""
 
 from enum import StrEnum
 from typing import ClassVar
 
+from pydantic import AwareDatetime
+
+from shared.domain.money import Side
 from shared.messages.base import Fact, Micros, ProxyMessage
 
 
@@ -74,3 +79,31 @@ class TransactionResolved(ProxyMessage):
     block_number: int | None
     fills: tuple[SettledFill, ...]
     """Of the orders that it settles; empty where it reverted."""
+
+
+class ChainFill(Fact):
+    """One fill of an order, by a log of an exchange. The amounts are exact."""
+
+    order_hash: str
+    transaction_hash: str
+    log_index: int
+    side: Side
+    token_id: str
+    shares: Micros
+    usdc: Micros
+    """Without the fee."""
+    fee_usdc: Micros
+
+
+class FillsSettled(ProxyMessage):
+    """All fills of a follower's orders in one block that is final: no reorg can change them, and
+    the block that is read again gives the same message.
+    """
+
+    topic: ClassVar[str] = "chain-results"
+    block_number: int
+    block_hash: str
+    mined_at: AwareDatetime
+    """The block's time."""
+    fills: tuple[ChainFill, ...]
+    """In the order of their logs; also those of orders that the follower made himself."""

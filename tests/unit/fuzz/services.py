@@ -10,7 +10,12 @@ from shared.messages.debts import DebtRaised
 from shared.messages.intents import CopyIntended, IntentApproved, IntentQuoted, IntentRefused
 from shared.messages.leader_fills import LeaderFillSeen
 from shared.messages.orders import OrderOverdue, OrderReported, TradeReported
-from shared.messages.transactions import ConfirmationRequested, ReceiptSeen, TransactionResolved
+from shared.messages.transactions import (
+    ConfirmationRequested,
+    FillsSettled,
+    ReceiptSeen,
+    TransactionResolved,
+)
 from shared.streams.routes import Routes, ignored
 from tests.builders import NOON, a_market, controls, seconds, usdc
 from tests.fakes import (
@@ -62,6 +67,7 @@ def executor() -> Routes:
         TradeReported: handler.on_trade_reported,
         OrderOverdue: handler.on_order_overdue,
         TransactionResolved: handler.on_transaction_resolved,
+        FillsSettled: ignored,
     }
 
 

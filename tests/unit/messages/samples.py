@@ -36,6 +36,7 @@ SAMPLES: tuple[tuple[Message, str], ...] = (
     (builders.a_receipt(), PROXY),
     (builders.a_receipt(block_number=None, block_hash="", succeeded=False, fills=()), PROXY),
     (builders.resolved(), PROXY),
+    (builders.fills_settled(), PROXY),
     (builders.a_debt(), PROXY),
     (builders.a_book_seen(), TOKEN),
     (builders.balances(), PROXY),
