@@ -44,7 +44,6 @@ from shared.polymarket.signing import Wallet, assert_fast_signing
 from shared.settings import read
 from shared.streams.partitioning import Ownership
 from shared.streams.producer import Producer
-from shared.streams.routes import ignored
 from shared.streams.service import Process, Service, run
 
 PARTITIONED = (tables.orders, tables.order_states, tables.trades)
@@ -66,6 +65,7 @@ async def compose(process: Process) -> AsyncIterator[Service]:
         controls = ControlsWatch(engine, read(ControlsSettings), now=utc_now)
         await controls.refresh()
         keyring, orders = await open_keyring(wallets, clob, engine), PostgresOrders(engine, leases)
+        leases.before_release = orders.late_saves.save_all
         api_keys = KeyFeed(keyring, owns=ownership_check(ownership), now=utc_now)
         gates = VenueGates(now=utc_now, probe_interval=settings.gate_probe_interval)
         venue = ClobVenue(clob, keyring, leases, gates, now=utc_now)
@@ -88,7 +88,7 @@ async def compose(process: Process) -> AsyncIterator[Service]:
                 TradeReported: handler.on_trade_reported,
                 OrderOverdue: handler.on_order_overdue,
                 TransactionResolved: handler.on_transaction_resolved,
-                FillsSettled: ignored,
+                FillsSettled: handler.on_fills_settled,
             },
             produces=[OrderReported, ConfirmationRequested, FrameParked],
             feeds={
@@ -96,6 +96,7 @@ async def compose(process: Process) -> AsyncIterator[Service]:
                 "leases": leases,
                 "partitions": Partitions(engine, PARTITIONED),
                 "startup-check": startup_check,
+                "late-saves": orders.late_saves,
                 "api-keys": api_keys,
                 "venue": build_venue_feed(orders, venue, ownership, settings),
             },
@@ -145,6 +146,7 @@ def build_venue_feed(
         owns=ownership_check(ownership),
         now=utc_now,
         poll_interval=settings.poll_interval,
+        fills_within=settings.fills_within,
         overdue_after=settings.overdue_after,
         verify_for=settings.verify_for,
         max_wallets_per_poll=settings.max_wallets_per_poll,

@@ -3,8 +3,9 @@
 An order is recorded before it is sent, and the venue's reply is recorded before it is reported.
 """
 
+import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol, assert_never
@@ -12,33 +13,43 @@ from typing import Protocol, assert_never
 from services.executor.decisions import (
     Done,
     LookUp,
+    NewOrder,
     Order,
     OrderLookup,
+    RecordedOrder,
     Send,
+    Settlement,
+    Trade,
+    VenueLookup,
     apply_lookup,
     apply_reply,
+    apply_reports,
     apply_trades,
+    build_confirmation_request,
+    build_order_report,
+    build_withdrawn_order,
+    describe_contradiction,
+    describe_unresolved,
+    is_in_block,
+    is_matched_at_once,
+    is_reported,
     is_worth_sending_again,
     may_have_arrived,
+    merge_trades,
     needs_alert,
     needs_chain_check,
     next_step,
-    obstacle_may_pass,
+    settle,
+    sum_fills,
+    unresolved_reason,
     withdrawal_reason,
 )
 from shared.domain.errors import InvalidMessage, Transient
 from shared.domain.follows import Controls, Mode, may_trade
 from shared.messages.base import Message
 from shared.messages.intents import IntentApproved
-from shared.messages.orders import (
-    FINAL_STATES,
-    OrderOverdue,
-    OrderReported,
-    OrderState,
-    TradeReported,
-    TradeStatus,
-)
-from shared.messages.transactions import ConfirmationRequested, Purpose, TransactionResolved
+from shared.messages.orders import OrderOverdue, OrderState, TradeReported
+from shared.messages.transactions import FillsSettled, Purpose, TransactionResolved
 from shared.polymarket.replies import Reply, RetryLater
 
 logger = logging.getLogger(__name__)
@@ -53,6 +64,12 @@ class Orders(Protocol):
         """
         ...
 
+    async def record_all(self, new: Sequence[NewOrder]) -> Sequence[Order | None]:
+        """As ``record``, for orders of different proxies; None: nothing was recorded of it, because
+        another instance may write for its proxy. Raises: Transient.
+        """
+        ...
+
     async def load(self, intent_id: str) -> Order | None:
         """The intent's order; None: it has none. Raises: Transient."""
         ...
@@ -61,17 +78,42 @@ class Orders(Protocol):
         """Update the recorded order. Raises: Transient."""
         ...
 
-    async def record_trade(
-        self, trade: TradeReported, *, now: datetime
-    ) -> tuple[TradeReported, ...]:
-        """Record the trade if it is new or changed; return all recorded trades of its order.
+    async def save_later(self, order: Order, *, now: datetime) -> None:
+        """Update the recorded order soon: ``load`` returns it from now on, and after a crash it is
+        perhaps what it was. Raises: Transient.
+        """
+        ...
+
+    async def settle(self, order: Order, trades: Iterable[Trade], *, now: datetime) -> None:
+        """Update the recorded order and those of its trades that were changed or added, at once.
 
         Raises: Transient.
         """
         ...
 
-    async def load_trades(self, intent_id: str) -> tuple[TradeReported, ...]:
+    async def settle_all(
+        self, settlements: Sequence[Settlement], *, now: datetime
+    ) -> Sequence[bool]:
+        """As ``settle``, for orders of different proxies. False: nothing was written of it, because
+        another instance may write for its proxy. Raises: Transient.
+        """
+        ...
+
+    async def load_trades(self, intent_id: str) -> tuple[Trade, ...]:
         """All recorded trades of the intent's order. Raises: Transient."""
+        ...
+
+    def find_open(self, order_hash: str) -> RecordedOrder | None:
+        """The order with its trades, by its hash in lower case. None: it is not open, or has to be
+        loaded.
+        """
+        ...
+
+    async def load_by_hash(self, order_hashes: Collection[str]) -> Sequence[RecordedOrder]:
+        """Those of these orders that are ours, with their trades. The hashes are in lower case.
+
+        Raises: Transient.
+        """
         ...
 
     async def record_settlement(self, result: TransactionResolved, *, now: datetime) -> None:
@@ -90,7 +132,7 @@ class Venue(Protocol):
         """Post the recorded bytes. Network errors do not raise: they are a ``ReplyLost``."""
         ...
 
-    async def look_up(self, order: Order) -> OrderLookup:
+    async def look_up(self, order: Order) -> VenueLookup:
         """The order's trades and state at the venue, by its hash.
 
         Raises: Transient; InvalidMessage where the answer cannot be read.
@@ -160,8 +202,23 @@ class Handler:
             ids = (trade.order_hash, trade.intent_id, order.order_hash)
             logger.warning("a trade of order %s is not recorded: intent %s has order %s", *ids)
             return []
-        trades = await self.orders.record_trade(trade, now=self.now())
-        return await self._save_and_report(order, apply_trades(order, trades), [trade])
+        trades, changed = await self._apply_reports(order, [trade])
+        return await self._save_and_report(
+            order, apply_trades(order, trades), [trade], changed=changed
+        )
+
+    async def on_fills_settled(self, settled: FillsSettled) -> Sequence[Message]:
+        """Fills of orders that are not ours are the follower's own: they change nothing."""
+        recorded = await self.orders.load_by_hash(sum_fills(settled))
+        settlements = self._settle(settled, recorded)
+        await asyncio.gather(
+            *(
+                self.orders.settle(each.after, each.trades, now=self.now())
+                for each in settlements
+                if not each.is_known
+            )
+        )
+        return self._report_settlements(settlements)
 
     async def on_transaction_resolved(self, result: TransactionResolved) -> Sequence[Message]:
         if result.purpose is Purpose.SETTLEMENT:
@@ -207,10 +264,9 @@ class Handler:
             case LookUp():
                 return await self._look_up(order)
             case Done():
-                await self._save_and_report(
+                return await self._save_and_report(
                     order, self._alert_if_needed(order, OrderLookup(trades=())), []
                 )
-                return [build_order_report(order, now=self.now())]
             case _:
                 assert_never(step)
 
@@ -227,6 +283,9 @@ class Handler:
             sent = replace(order, posted_at=order.posted_at or self.now())
             reply = await self.venue.post_order(sent)
         after = apply_reply(sent, reply, is_first_post=is_first_post, now=self.now())
+        if is_matched_at_once(sent, after):
+            await self.orders.save_later(after, now=self.now())
+            return []
         reports = await self._save_and_report(order, after, [])
         if isinstance(reply, RetryLater) and after.state is OrderState.SIGNED:
             raise Transient(f"the venue takes no orders now: {reply.text}")
@@ -237,7 +296,7 @@ class Handler:
         fetched = await self._fetch_lookup(order)
         if fetched is None:
             return await self._save_and_report(order, self._alert_if_needed(order, None), [])
-        trades = await self._record_trades(order, fetched.trades)
+        trades, changed = await self._apply_reports(order, fetched.reports)
         lookup = OrderLookup(trades=trades, is_open=fetched.is_open)
         after = apply_lookup(order, lookup, now=self.now(), verify_for=self.verify_for)
         if needs_chain_check(after):
@@ -249,10 +308,10 @@ class Handler:
         ):
             return await self._send(replace(after, empty_lookups=0), is_first_post=False)
         return await self._save_and_report(
-            order, self._alert_if_needed(after, lookup), fetched.trades
+            order, self._alert_if_needed(after, lookup), fetched.reports, changed=changed
         )
 
-    async def _fetch_lookup(self, order: Order) -> OrderLookup | None:
+    async def _fetch_lookup(self, order: Order) -> VenueLookup | None:
         try:
             return await self.venue.look_up(order)
         except (Transient, InvalidMessage) as error:
@@ -264,14 +323,37 @@ class Handler:
             )
             return None
 
-    async def _record_trades(
-        self, order: Order, updates: Sequence[TradeReported]
-    ) -> tuple[TradeReported, ...]:
-        """Record the updates; return all recorded trades of the order."""
-        trades = await self.orders.load_trades(order.intent_id) if not updates else ()
-        for trade in updates:
-            trades = await self.orders.record_trade(trade, now=self.now())
-        return trades
+    async def _apply_reports(
+        self, order: Order, reports: Iterable[TradeReported]
+    ) -> tuple[tuple[Trade, ...], tuple[Trade, ...]]:
+        """All trades of the order after these reports, and those that are changed by them."""
+        known = await self.orders.load_trades(order.intent_id)
+        changed = apply_reports(known, reports, matched_shares=order.shares)
+        return merge_trades(known, changed), changed
+
+    def _settle(self, settled: FillsSettled, recorded: Iterable[RecordedOrder]) -> list[Settlement]:
+        fills = sum_fills(settled)
+        settlements = [
+            settle(
+                each,
+                fills[each.order.order_hash.lower()],
+                now=self.now(),
+                verify_for=self.verify_for,
+            )
+            for each in recorded
+            if each.order.proxy == settled.proxy
+        ]
+        for each in settlements:
+            if each.contradicts:
+                logger.error("%s", describe_contradiction(each))
+        return settlements
+
+    def _report_settlements(self, settlements: Iterable[Settlement]) -> list[Message]:
+        return [
+            build_order_report(each.after, now=self.now())
+            for each in settlements
+            if each.is_reported
+        ]
 
     async def _check_chain(self, before: Order, ended: Order) -> Order:
         """``ended``, unless the chain has a fill of the order or cannot be asked: then it stays
@@ -297,103 +379,28 @@ class Handler:
         """Alert the operator, once, with all that is known of the order."""
         if not needs_alert(order, lookup, now=self.now()):
             return order
-        why = _unresolved_reason(order, lookup)
-        logger.error(
-            "an order was not resolved in time and needs an operator, %s: intent %s, follower %s, "
-            "order %s, %s of token %s, state %s, last reply %s %r, first posted at %s, "
-            "expires at %s, %d empty lookups",
-            why,
-            order.intent_id,
-            order.proxy,
-            order.order_hash,
-            order.side,
-            order.token_id,
-            order.state,
-            order.last_reply or "none",
-            order.reason,
-            order.posted_at,
-            order.expires_at,
-            order.empty_lookups,
-        )
+        why = unresolved_reason(order, lookup)
+        logger.error("%s", describe_unresolved(order, why))
         return replace(order, alerted_at=self.now(), reason=order.reason or why)
 
     async def _save_and_report(
-        self, before: Order, after: Order, updates: Sequence[TradeReported]
+        self,
+        before: Order,
+        after: Order,
+        reports: Iterable[TradeReported],
+        *,
+        changed: Sequence[Trade] = (),
     ) -> Sequence[Message]:
-        """Save the order if it changed. Report a new state, and a final state every time: the
-        process may have died before its first report was sent.
-        """
-        if after != before:
+        """Save what has changed of the order and its trades, and report what others act on."""
+        if changed:
+            await self.orders.settle(after, changed, now=self.now())
+        elif after != before:
             await self.orders.save(after, now=self.now())
-        reports: list[Message] = []
-        if after.state is not before.state or after.state in FINAL_STATES:
-            reports.append(build_order_report(after, now=self.now()))
-        return reports + [
+        messages: list[Message] = []
+        if is_reported(before, after):
+            messages.append(build_order_report(after, now=self.now()))
+        return messages + [
             build_confirmation_request(trade, now=self.now())
-            for trade in updates
+            for trade in reports
             if is_in_block(trade)
         ]
-
-
-def _unresolved_reason(order: Order, lookup: OrderLookup | None) -> str:
-    if lookup is None:
-        return "the venue does not answer"
-    if order.state is OrderState.MATCHED:
-        return "its trades are not settled"
-    return "the venue still holds it" if lookup.is_open else "no trade of it is found"
-
-
-def build_withdrawn_order(approved: IntentApproved, reason: str, *, now: datetime) -> Order:
-    """An order that is never signed or sent, recorded so that its intent is not signed later."""
-    return Order(
-        intent_id=approved.intent_id,
-        proxy=approved.intent.proxy,
-        leader=approved.intent.leader,
-        order_hash=f"withdrawn:{approved.intent_id}",
-        body="",
-        side=approved.intent.side,
-        token_id=approved.intent.token_id,
-        state=OrderState.WITHDRAWN,
-        fee_rate=approved.quote.fee_rate,
-        expires_at=approved.expires_at,
-        signed_at=now,
-        reason=reason,
-    )
-
-
-def is_in_block(trade: TradeReported) -> bool:
-    """Whether the trade's transaction is in a block: before that, another may replace it."""
-    return bool(trade.transaction_hash) and trade.status in (
-        TradeStatus.MINED,
-        TradeStatus.CONFIRMED,
-    )
-
-
-def build_order_report(order: Order, *, now: datetime) -> OrderReported:
-    return OrderReported(
-        message_id=f"{order.intent_id}:{order.state}",
-        occurred_at=now,
-        proxy=order.proxy,
-        intent_id=order.intent_id,
-        order_hash=order.order_hash,
-        state=order.state,
-        side=order.side,
-        token_id=order.token_id,
-        shares=order.shares,
-        usdc=order.usdc,
-        fee_usdc=order.fee_usdc,
-        reason=order.reason,
-        obstacle_may_pass=obstacle_may_pass(order),
-    )
-
-
-def build_confirmation_request(trade: TradeReported, *, now: datetime) -> ConfirmationRequested:
-    return ConfirmationRequested(
-        message_id=f"{trade.intent_id}:{trade.transaction_hash}",
-        occurred_at=now,
-        proxy=trade.proxy,
-        request_id=f"{trade.intent_id}:{trade.transaction_hash}",
-        transaction_hash=trade.transaction_hash,
-        purpose=Purpose.SETTLEMENT,
-        intent_id=trade.intent_id,
-    )
