@@ -44,6 +44,7 @@ from shared.polymarket.signing import Wallet, assert_fast_signing
 from shared.settings import read
 from shared.streams.partitioning import Ownership
 from shared.streams.producer import Producer
+from shared.streams.routes import Routes
 from shared.streams.service import Process, Service, run
 
 PARTITIONED = (tables.orders, tables.order_states, tables.trades)
@@ -83,12 +84,10 @@ async def compose(process: Process) -> AsyncIterator[Service]:
         yield Service(
             producer=producer,
             dead_letters=PostgresDeadLetters(engine),
-            routes={
-                IntentApproved: handler.on_intent_approved,
-                TradeReported: handler.on_trade_reported,
-                OrderOverdue: handler.on_order_overdue,
-                TransactionResolved: handler.on_transaction_resolved,
-                FillsSettled: handler.on_fills_settled,
+            routes=build_routes(handler),
+            batch_routes={
+                IntentApproved: handler.on_intents_approved,
+                FillsSettled: handler.on_fills_settled_of_many,
             },
             produces=[OrderReported, ConfirmationRequested, FrameParked],
             feeds={
@@ -103,6 +102,16 @@ async def compose(process: Process) -> AsyncIterator[Service]:
             readiness_checks=[controls, leases, startup_check, api_keys],
             ownership=ownership,
         )
+
+
+def build_routes(handler: Handler) -> Routes:
+    return {
+        IntentApproved: handler.on_intent_approved,
+        TradeReported: handler.on_trade_reported,
+        OrderOverdue: handler.on_order_overdue,
+        TransactionResolved: handler.on_transaction_resolved,
+        FillsSettled: handler.on_fills_settled,
+    }
 
 
 async def open_keyring(wallets: Mapping[str, Wallet], clob: Clob, engine: AsyncEngine) -> Keyring:

@@ -43,6 +43,7 @@ class PostgresOrders:
         self._record = GroupCommit(self._record_all)
         self._load = GroupCommit(self._load_all)
         self._save = GroupCommit(self._save_all)
+        self._settle = GroupCommit(self._settle_all)
         self._load_trades = GroupCommit(self._load_all_trades)
         self._record_settlement = GroupCommit(self._record_all_settlements)
         self.late_saves = LateSaves(self._save_all)
@@ -75,10 +76,10 @@ class PostgresOrders:
 
     async def settle(self, order: Order, trades: Iterable[Trade], *, now: datetime) -> None:
         lease = self._leases.lease_for(order.proxy)
-        _result_or_raise(await self._save(OrderUpdate(order, now, lease, tuple(trades))))
+        _result_or_raise(await self._settle(OrderUpdate(order, now, lease, tuple(trades))))
 
     async def settle_all(self, settlements: Sequence[Settlement], *, now: datetime) -> list[bool]:
-        results = await self._save_all(
+        results = await self._settle_all(
             [
                 OrderUpdate(each.after, now, self._leases.lease_for(each.after.proxy), each.trades)
                 for each in settlements
@@ -189,6 +190,12 @@ class PostgresOrders:
         return [orders.get(intent_id) for intent_id in ids]
 
     async def _save_all(self, updates: Sequence[OrderUpdate]) -> list[NotLeaseHolder | None]:
+        return await self._write_all(updates)
+
+    async def _settle_all(self, updates: Sequence[OrderUpdate]) -> list[NotLeaseHolder | None]:
+        return await self._write_all(updates)
+
+    async def _write_all(self, updates: Sequence[OrderUpdate]) -> list[NotLeaseHolder | None]:
         by_intent: dict[str, OrderUpdate] = {}
         for update in updates:
             earlier = by_intent.get(update.order.intent_id)

@@ -5,10 +5,10 @@ An order is recorded before it is sent, and the venue's reply is recorded before
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Protocol, assert_never
+from typing import assert_never
 
 from services.executor.decisions import (
     Done,
@@ -44,132 +44,17 @@ from services.executor.decisions import (
     unresolved_reason,
     withdrawal_reason,
 )
+from services.executor.handler.ports import Chain, ControlsReader, Orders, Readiness, Signers, Venue
 from shared.domain.errors import InvalidMessage, Transient
-from shared.domain.follows import Controls, Mode, may_trade
+from shared.domain.follows import Mode, may_trade
 from shared.messages.base import Message
 from shared.messages.intents import IntentApproved
 from shared.messages.orders import OrderOverdue, OrderState, TradeReported
 from shared.messages.transactions import FillsSettled, Purpose, TransactionResolved
-from shared.polymarket.replies import Reply, RetryLater
+from shared.polymarket.replies import RetryLater
+from shared.streams.routes import Outcome, Received
 
 logger = logging.getLogger(__name__)
-
-
-class Orders(Protocol):
-    async def record(self, order: Order, approved: IntentApproved) -> Order:
-        """Record the intent's first order, before anything is sent. Return the recorded one:
-        ``order`` itself only if it is the first.
-
-        Raises: Transient.
-        """
-        ...
-
-    async def record_all(self, new: Sequence[NewOrder]) -> Sequence[Order | None]:
-        """As ``record``, for orders of different proxies; None: nothing was recorded of it, because
-        another instance may write for its proxy. Raises: Transient.
-        """
-        ...
-
-    async def load(self, intent_id: str) -> Order | None:
-        """The intent's order; None: it has none. Raises: Transient."""
-        ...
-
-    async def save(self, order: Order, *, now: datetime) -> None:
-        """Update the recorded order. Raises: Transient."""
-        ...
-
-    async def save_later(self, order: Order, *, now: datetime) -> None:
-        """Update the recorded order soon: ``load`` returns it from now on, and after a crash it is
-        perhaps what it was. Raises: Transient.
-        """
-        ...
-
-    async def settle(self, order: Order, trades: Iterable[Trade], *, now: datetime) -> None:
-        """Update the recorded order and those of its trades that were changed or added, at once.
-
-        Raises: Transient.
-        """
-        ...
-
-    async def settle_all(
-        self, settlements: Sequence[Settlement], *, now: datetime
-    ) -> Sequence[bool]:
-        """As ``settle``, for orders of different proxies. False: nothing was written of it, because
-        another instance may write for its proxy. Raises: Transient.
-        """
-        ...
-
-    async def load_trades(self, intent_id: str) -> tuple[Trade, ...]:
-        """All recorded trades of the intent's order. Raises: Transient."""
-        ...
-
-    def find_open(self, order_hash: str) -> RecordedOrder | None:
-        """The order with its trades, by its hash in lower case. None: it is not open, or has to be
-        loaded.
-        """
-        ...
-
-    async def load_by_hash(self, order_hashes: Collection[str]) -> Sequence[RecordedOrder]:
-        """Those of these orders that are ours, with their trades. The hashes are in lower case.
-
-        Raises: Transient.
-        """
-        ...
-
-    async def record_settlement(self, result: TransactionResolved, *, now: datetime) -> None:
-        """Record how the chain settled the intent's trades in a transaction. Raises: Transient."""
-        ...
-
-
-class Venue(Protocol):
-    def known_reply(self, order: Order, *, may_have_arrived: bool) -> Reply | None:
-        """What the venue is known to answer to any such order now; None: it has to be posted. An
-        exit, and an order that may have arrived, are never refused by it.
-        """
-        ...
-
-    async def post_order(self, order: Order) -> Reply:
-        """Post the recorded bytes. Network errors do not raise: they are a ``ReplyLost``."""
-        ...
-
-    async def look_up(self, order: Order) -> VenueLookup:
-        """The order's trades and state at the venue, by its hash.
-
-        Raises: Transient; InvalidMessage where the answer cannot be read.
-        """
-        ...
-
-
-class Chain(Protocol):
-    async def fetch_fill(self, order: Order) -> str:
-        """Hash of a transaction that filled some of the order; empty: there is none.
-
-        Raises: Transient.
-        """
-        ...
-
-
-class Signers(Protocol):
-    async def sign(self, approved: IntentApproved) -> Order:
-        """The intent's order, the same for the same intent.
-
-        Raises: InvalidMessage where no valid order can be made of its terms; Transient.
-        """
-        ...
-
-
-class Readiness(Protocol):
-    def require_ready(self, proxy: str) -> None:
-        """Raises: Transient where this instance may not begin anything new for the proxy: it does
-        not hold the lease, or its open orders were not all checked yet.
-        """
-        ...
-
-
-class ControlsReader(Protocol):
-    def current(self) -> Controls:
-        """The controls in force. Raises: Transient where they are not confirmed."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,6 +74,24 @@ class Handler:
         order = await self._sign_or_withdraw(approved)
         recorded = await self.orders.record(order, approved)
         return await self._run_next_step(recorded, is_first_post=recorded is order)
+
+    async def on_intents_approved(
+        self, batch: Sequence[Received[IntentApproved]]
+    ) -> Sequence[Outcome]:
+        """All that can be signed at once are recorded in one statement, and then posted each by
+        itself.
+        """
+        new = {
+            number: NewOrder(order=order, approved=each.message, traceparent=each.traceparent)
+            for number, each in enumerate(batch)
+            if (order := self._sign_at_once(each.message)) is not None
+        }
+        recorded = await self.orders.record_all(list(new.values())) if new else ()
+        outcomes: list[Outcome] = [None] * len(batch)
+        for (number, each), order in zip(new.items(), recorded, strict=True):
+            if order is each.order:
+                outcomes[number] = self._run_next_step(each.order, is_first_post=True)
+        return outcomes
 
     async def on_order_overdue(self, overdue: OrderOverdue) -> Sequence[Message]:
         order = await self.orders.load(overdue.intent_id)
@@ -220,6 +123,25 @@ class Handler:
         )
         return self._report_settlements(settlements)
 
+    async def on_fills_settled_of_many(
+        self, batch: Sequence[Received[FillsSettled]]
+    ) -> Sequence[Outcome]:
+        """Those of open orders that are known here are recorded in one statement."""
+        found = [self._settle_open(each.message) for each in batch]
+        changed = [each for of_one in found for each in of_one or () if not each.is_known]
+        results = await self.orders.settle_all(changed, now=self.now()) if changed else ()
+        refused = {
+            each.after.intent_id
+            for each, is_written in zip(changed, results, strict=True)
+            if not is_written
+        }
+        return [
+            None
+            if of_one is None or any(each.after.intent_id in refused for each in of_one)
+            else self._report_settlements(of_one)
+            for of_one in found
+        ]
+
     async def on_transaction_resolved(self, result: TransactionResolved) -> Sequence[Message]:
         if result.purpose is Purpose.SETTLEMENT:
             await self.orders.record_settlement(result, now=self.now())
@@ -231,6 +153,22 @@ class Handler:
         Signing an intent that has an order already is harmless: the bytes are the same, and the
         first record is kept.
         """
+        if (withdrawn := self._withdraw_if_needed(approved)) is not None:
+            return withdrawn
+        try:
+            return await self.signers.sign(approved)
+        except InvalidMessage as error:  # without an outcome, its reservation would never end
+            return build_withdrawn_order(approved, str(error), now=self.now())
+
+    def _sign_at_once(self, approved: IntentApproved) -> Order | None:
+        """As ``_sign_or_withdraw``; None: it may have to wait."""
+        try:
+            self.readiness.require_ready(approved.intent.proxy)
+            return self._withdraw_if_needed(approved) or self.signers.sign_at_once(approved)
+        except (Transient, InvalidMessage):
+            return None
+
+    def _withdraw_if_needed(self, approved: IntentApproved) -> Order | None:
         intent = approved.intent
         controls = self.controls.current()
         follow = controls.follow(leader=intent.leader, proxy=intent.proxy, side=intent.side)
@@ -240,12 +178,7 @@ class Handler:
             follow=follow,
             now=self.now(),
         )
-        if reason:
-            return build_withdrawn_order(approved, reason, now=self.now())
-        try:
-            return await self.signers.sign(approved)
-        except InvalidMessage as error:  # without an outcome, its reservation would never end
-            return build_withdrawn_order(approved, str(error), now=self.now())
+        return build_withdrawn_order(approved, reason, now=self.now()) if reason else None
 
     def _mode(self, *, leader: str, proxy: str) -> Mode:
         return self.controls.current().mode(leader=leader, proxy=proxy)
@@ -331,6 +264,12 @@ class Handler:
         changed = apply_reports(known, reports, matched_shares=order.shares)
         return merge_trades(known, changed), changed
 
+    def _settle_open(self, settled: FillsSettled) -> list[Settlement] | None:
+        """None: one of the orders is not open here, or not ours, and has to be looked for."""
+        recorded = [self.orders.find_open(order_hash) for order_hash in sum_fills(settled)]
+        known = [each for each in recorded if each is not None]
+        return self._settle(settled, known) if len(known) == len(recorded) else None
+
     def _settle(self, settled: FillsSettled, recorded: Iterable[RecordedOrder]) -> list[Settlement]:
         fills = sum_fills(settled)
         settlements = [
@@ -362,15 +301,11 @@ class Handler:
         try:
             filled_by = await self.chain.fetch_fill(before)
         except Transient as error:
-            return replace(
-                before,
-                state=OrderState.UNKNOWN,
-                empty_lookups=ended.empty_lookups,
-                reason=f"the chain could not be queried for a fill: {error}",
-            )
-        if not filled_by:
-            return ended
-        reason = f"the chain has a fill of it in {filled_by}, the venue lists no trade"
+            reason = f"the chain could not be queried for a fill: {error}"
+        else:
+            if not filled_by:
+                return ended
+            reason = f"the chain has a fill of it in {filled_by}, the venue lists no trade"
         return replace(
             before, state=OrderState.UNKNOWN, empty_lookups=ended.empty_lookups, reason=reason
         )
