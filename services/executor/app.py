@@ -44,7 +44,7 @@ from shared.polymarket.signing import Wallet, assert_fast_signing
 from shared.settings import read
 from shared.streams.partitioning import Ownership
 from shared.streams.producer import Producer
-from shared.streams.routes import Routes
+from shared.streams.routes import BatchRoutes, Routes
 from shared.streams.service import Process, Service, run
 
 PARTITIONED = (tables.orders, tables.order_states, tables.trades)
@@ -85,10 +85,7 @@ async def compose(process: Process) -> AsyncIterator[Service]:
             producer=producer,
             dead_letters=PostgresDeadLetters(engine),
             routes=build_routes(handler),
-            batch_routes={
-                IntentApproved: handler.on_intents_approved,
-                FillsSettled: handler.on_fills_settled_of_many,
-            },
+            batch_routes=build_batch_routes(handler),
             produces=[OrderReported, ConfirmationRequested, FrameParked],
             feeds={
                 "controls": controls,
@@ -111,6 +108,13 @@ def build_routes(handler: Handler) -> Routes:
         OrderOverdue: handler.on_order_overdue,
         TransactionResolved: handler.on_transaction_resolved,
         FillsSettled: handler.on_fills_settled,
+    }
+
+
+def build_batch_routes(handler: Handler) -> BatchRoutes:
+    return {
+        IntentApproved: handler.on_intents_approved,
+        FillsSettled: handler.on_fills_settled_of_many,
     }
 
 
