@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from copy import copy
 from dataclasses import dataclass, field, replace
@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from services.debt_recovery.decisions import Debt
-from services.executor.decisions import Order, is_update
+from services.executor.decisions import NewOrder, Order, RecordedOrder, Settlement, apply_save
+from services.executor.decisions import Trade as OrderTrade
 from services.ingest.decisions import (
     RESENT_WITHIN,
     Complement,
@@ -46,7 +47,7 @@ from shared.domain.terms import EquityRange
 from shared.messages.base import Message
 from shared.messages.intents import Intent, IntentApproved, IntentRefused, Missing
 from shared.messages.leader_fills import LeaderFillSeen
-from shared.messages.orders import OrderReported, TradeReported
+from shared.messages.orders import FINAL_STATES, OrderReported
 from shared.messages.refusals import Refusal
 from shared.messages.transactions import TransactionResolved, TransactionState
 
@@ -625,66 +626,77 @@ class FakeOrders:
     """The executor's records of orders and trades."""
 
     orders: dict[str, Order] = field(default_factory=dict)
-    trades: dict[tuple[str, str], TradeReported] = field(default_factory=dict)
+    trades: dict[tuple[str, str], OrderTrade] = field(default_factory=dict)
+    late: dict[str, Order] = field(default_factory=dict)
+    """By intent: what is to be saved later. It is lost where the process dies."""
 
     async def record(self, order: Order, approved: IntentApproved) -> Order:
         assert order.intent_id == approved.intent_id
-        return self.orders.setdefault(order.intent_id, order)
+        first = self.orders.setdefault(order.intent_id, order)
+        return self.late.get(order.intent_id, first)
+
+    async def record_all(self, new: Sequence[NewOrder]) -> list[Order | None]:
+        return [await self.record(each.order, each.approved) for each in new]
 
     async def load(self, intent_id: str) -> Order | None:
-        return self.orders.get(intent_id)
+        return self.late.get(intent_id) or self.orders.get(intent_id)
 
     async def save(self, order: Order, *, now: datetime) -> None:
-        known = self.orders[order.intent_id]
-        self.orders[order.intent_id] = replace(
-            known,
-            state=order.state,
-            reason=order.reason,
-            shares=order.shares,
-            usdc=order.usdc,
-            fee_usdc=order.fee_usdc,
-            posted_at=known.posted_at or order.posted_at,
-            last_reply=order.last_reply,
-            unverified_since=order.unverified_since,
-            empty_lookups=order.empty_lookups,
-            alerted_at=known.alerted_at or order.alerted_at,
-        )
+        self.orders[order.intent_id] = apply_save(self.orders[order.intent_id], order)
+        self.late.pop(order.intent_id, None)
 
-    async def record_trade(
-        self, trade: TradeReported, *, now: datetime
-    ) -> tuple[TradeReported, ...]:
-        key = (trade.intent_id, trade.trade_id)
-        known = self.trades.get(key)
-        if known is None:
-            self.trades[key] = trade
-        elif is_update(known, trade):
-            transaction_hash = trade.transaction_hash or known.transaction_hash
-            self.trades[key] = known.model_copy(
-                update={"status": trade.status, "transaction_hash": transaction_hash}
+    async def save_later(self, order: Order, *, now: datetime) -> None:
+        self.late[order.intent_id] = apply_save(self.orders[order.intent_id], order)
+
+    async def settle(self, order: Order, trades: Iterable[OrderTrade], *, now: datetime) -> None:
+        await self.save(order, now=now)
+        self.trades |= {(order.intent_id, trade.trade_id): trade for trade in trades}
+
+    async def settle_all(self, settlements: Sequence[Settlement], *, now: datetime) -> list[bool]:
+        for each in settlements:
+            await self.settle(each.after, each.trades, now=now)
+        return [True] * len(settlements)
+
+    async def load_trades(self, intent_id: str) -> tuple[OrderTrade, ...]:
+        return tuple(trade for (of, _), trade in sorted(self.trades.items()) if of == intent_id)
+
+    async def load_by_hash(self, order_hashes: Collection[str]) -> list[RecordedOrder]:
+        return [
+            RecordedOrder(
+                order=self.late.get(order.intent_id, order),
+                trades=await self.load_trades(order.intent_id),
             )
-        return await self.load_trades(trade.intent_id)
+            for order in self.orders.values()
+            if order.order_hash.lower() in order_hashes
+        ]
 
-    async def load_trades(self, intent_id: str) -> tuple[TradeReported, ...]:
-        return tuple(
-            trade for _, trade in sorted(self.trades.items()) if trade.intent_id == intent_id
-        )
+    def find_open(self, order_hash: str) -> RecordedOrder | None:
+        for order in (*self.late.values(), *self.orders.values()):
+            if order.order_hash.lower() == order_hash and order.state not in FINAL_STATES:
+                trades = (t for (of, _), t in self.trades.items() if of == order.intent_id)
+                return RecordedOrder(order=order, trades=tuple(trades))
+        return None
 
     async def record_settlement(self, result: TransactionResolved, *, now: datetime) -> None:
         for key, trade in self.trades.items():
-            if trade.intent_id != result.intent_id:
+            if key[0] != result.intent_id or trade.transaction_hash != result.transaction_hash:
                 continue
-            fills = [fill for fill in result.fills if fill.order_hash == trade.order_hash]
-            same = [other for other in self.trades.values() if _same_settlement(other, trade)]
-            if trade.transaction_hash == result.transaction_hash and fills and len(same) == 1:
-                exact = {
-                    name: sum(getattr(fill, name) for fill in fills)
-                    for name in ("shares", "usdc", "fee_usdc")
-                }
-                self.trades[key] = trade.model_copy(update=exact)
-
-
-def _same_settlement(one: TradeReported, other: TradeReported) -> bool:
-    return (one.intent_id, one.transaction_hash) == (other.intent_id, other.transaction_hash)
+            order_hash = self.orders[result.intent_id].order_hash
+            fills = [fill for fill in result.fills if fill.order_hash == order_hash]
+            same = [
+                other
+                for (intent_id, _), other in self.trades.items()
+                if (intent_id, other.transaction_hash) == (key[0], trade.transaction_hash)
+            ]
+            settled = replace(trade, chain_state=result.state.value)
+            if fills and len(same) == 1:
+                settled = replace(
+                    settled,
+                    shares=sum(fill.shares for fill in fills),
+                    usdc=sum(fill.usdc for fill in fills),
+                    fee_usdc=sum(fill.fee_usdc for fill in fills),
+                )
+            self.trades[key] = settled
 
 
 class FakeWatches:

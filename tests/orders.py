@@ -1,12 +1,14 @@
 """Orders of the executor for tests: valid, and different only in what a test names."""
 
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
-from services.executor.decisions import Order
+from services.executor.decisions import Order, Trade, apply_reports
+from services.executor.handler import Orders
 from shared.domain.money import Side
-from shared.messages.orders import OrderState
-from tests.builders import LEADER, NOON, ORDER_HASH, PROXY, TOKEN, approved
+from shared.messages.orders import OrderState, TradeReported
+from tests.builders import LEADER, NOON, ORDER_HASH, PROXY, TOKEN, an_intent, approved
 
 
 def an_order(**overrides: Any) -> Order:
@@ -41,3 +43,27 @@ from executor.open_orders full join (
 where not_final.intent_id is null or open_orders.intent_id is null
 """
 """Orders that are listed as open and are final, or are not final and not listed."""
+
+
+async def record_trade(
+    orders: Orders, report: TradeReported, *, now: datetime = NOON
+) -> tuple[Trade, ...]:
+    """Record a trade as the venue reported it, and its order where there is none, as matched;
+    return all trades of the order.
+    """
+    order = await orders.load(report.intent_id)
+    if order is None:
+        order = an_order(
+            intent_id=report.intent_id,
+            order_hash=report.order_hash,
+            proxy=report.proxy,
+            side=report.side,
+            token_id=report.token_id,
+            state=OrderState.MATCHED,
+        )
+        await orders.record(order, approved(an_intent(intent_id=order.intent_id)))
+    known = await orders.load_trades(report.intent_id)
+    changed = apply_reports(known, [report], matched_shares=order.shares)
+    if changed:
+        await orders.settle(order, changed, now=now)
+    return await orders.load_trades(report.intent_id)

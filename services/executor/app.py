@@ -44,7 +44,7 @@ from shared.polymarket.signing import Wallet, assert_fast_signing
 from shared.settings import read
 from shared.streams.partitioning import Ownership
 from shared.streams.producer import Producer
-from shared.streams.routes import ignored
+from shared.streams.routes import BatchRoutes, Routes
 from shared.streams.service import Process, Service, run
 
 PARTITIONED = (tables.orders, tables.order_states, tables.trades)
@@ -65,6 +65,7 @@ async def compose(process: Process) -> AsyncIterator[Service]:
         controls = ControlsWatch(engine, read(ControlsSettings), now=utc_now)
         await controls.refresh()
         keyring, orders = await open_keyring(wallets, clob, engine), PostgresOrders(engine, leases)
+        leases.before_release = orders.late_saves.save_all
         api_keys = KeyFeed(keyring, owns=ownership_check(ownership), now=utc_now)
         gates = VenueGates(now=utc_now, probe_interval=settings.gate_probe_interval)
         venue = ClobVenue(clob, keyring, leases, gates, now=utc_now)
@@ -82,25 +83,38 @@ async def compose(process: Process) -> AsyncIterator[Service]:
         yield Service(
             producer=producer,
             dead_letters=PostgresDeadLetters(engine),
-            routes={
-                IntentApproved: handler.on_intent_approved,
-                TradeReported: handler.on_trade_reported,
-                OrderOverdue: handler.on_order_overdue,
-                TransactionResolved: handler.on_transaction_resolved,
-                FillsSettled: ignored,
-            },
+            routes=build_routes(handler),
+            batch_routes=build_batch_routes(handler),
             produces=[OrderReported, ConfirmationRequested, FrameParked],
             feeds={
                 "controls": controls,
                 "leases": leases,
                 "partitions": Partitions(engine, PARTITIONED),
                 "startup-check": startup_check,
+                "late-saves": orders.late_saves,
                 "api-keys": api_keys,
                 "venue": build_venue_feed(orders, venue, ownership, settings),
             },
             readiness_checks=[controls, leases, startup_check, api_keys],
             ownership=ownership,
         )
+
+
+def build_routes(handler: Handler) -> Routes:
+    return {
+        IntentApproved: handler.on_intent_approved,
+        TradeReported: handler.on_trade_reported,
+        OrderOverdue: handler.on_order_overdue,
+        TransactionResolved: handler.on_transaction_resolved,
+        FillsSettled: handler.on_fills_settled,
+    }
+
+
+def build_batch_routes(handler: Handler) -> BatchRoutes:
+    return {
+        IntentApproved: handler.on_intents_approved,
+        FillsSettled: handler.on_fills_settled_of_many,
+    }
 
 
 async def open_keyring(wallets: Mapping[str, Wallet], clob: Clob, engine: AsyncEngine) -> Keyring:
@@ -145,6 +159,7 @@ def build_venue_feed(
         owns=ownership_check(ownership),
         now=utc_now,
         poll_interval=settings.poll_interval,
+        fills_within=settings.fills_within,
         overdue_after=settings.overdue_after,
         verify_for=settings.verify_for,
         max_wallets_per_poll=settings.max_wallets_per_poll,

@@ -23,7 +23,11 @@ class Settings(BaseSettings):
     """How long this instance may act for its partitions without renewing its leases. Keep it below
     KAFKA_SESSION_TIMEOUT_MS: then no partition waits for a lease after a failure."""
     poll_interval: timedelta = timedelta(seconds=1)
-    """How often the venue is polled for the trades of open orders."""
+    """How often the venue is polled for the trades of matched orders whose fills are late."""
+    fills_within: timedelta = timedelta(seconds=20)
+    """The fills of matched orders come from the chain's final blocks (tx-monitor). The venue is
+    asked for the trades of an order that is not final so long after it was posted: its settlement
+    is late, retried or has failed, or the node names no final block."""
     max_wallets_per_poll: int = Field(default=40, gt=0)
     """At most this many wallets are asked for in one poll: the venue answers 50 such requests a
     second (docs/venue-protocol.md, Rate limits)."""

@@ -10,7 +10,7 @@ its lease can still be valid.
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
@@ -120,6 +120,9 @@ class Leases:
         self._service, self._topic, self._holder = service, topic, holder
         self._duration, self._clock = duration, clock
         self._held: dict[int, Lease] = {}
+        self.before_release: Callable[[], Awaitable[None]] | None = None
+        """Called before leases are released: what is still to be written under them. It must not
+        raise."""
 
     name = "leases"
 
@@ -135,6 +138,16 @@ class Leases:
     def held(self) -> tuple[Lease, ...]:
         """The leases that are valid now."""
         return tuple(lease for number, lease in self._held.items() if self._is_valid(number))
+
+    def keeps(self, partition: int, token: int) -> bool:
+        """Whether this lease is not known to be lost. It may have to be renewed before use."""
+        lease = self._held.get(partition)
+        return lease is not None and lease.token == token
+
+    def kept_lease_for(self, key: str) -> Lease | None:
+        """The lease for ``key`` that is not known to be lost, valid or to be renewed before use."""
+        partition = self._ownership.partition(key.encode(), self._topic)
+        return None if partition is None else self._held.get(partition)
 
     def lease_for(self, key: str) -> Lease:
         """Return the lease for ``key``, valid now. Raises: NotLeaseHolder."""
@@ -251,6 +264,8 @@ class Leases:
     async def _release(self, partitions: list[int]) -> None:
         if not partitions:
             return
+        if self.before_release is not None:
+            await self.before_release()
         tokens = [self._held.pop(partition).token for partition in partitions]
         async with autocommit(self._engine) as connection:
             await fetch_rows(

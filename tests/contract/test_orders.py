@@ -8,13 +8,21 @@ from typing import Any
 import pytest
 
 from services.executor.adapters.orders import PostgresOrders
-from services.executor.decisions import Order, VenueReply
+from services.executor.decisions import (
+    NewOrder,
+    Order,
+    RecordedOrder,
+    Settlement,
+    Trade,
+    VenueReply,
+)
 from services.executor.handler import Orders
 from shared.db.engine import open_engine
 from shared.messages.orders import OrderState, TradeReported, TradeStatus
 from shared.messages.transactions import TransactionState
 from tests.builders import (
     NOON,
+    ORDER_HASH,
     TRANSACTION,
     a_trade,
     an_intent,
@@ -27,7 +35,7 @@ from tests.builders import (
 )
 from tests.fakes import FakeOrders
 from tests.leases import executor_leases
-from tests.orders import an_order, numbered_order
+from tests.orders import an_order, numbered_order, record_trade
 from tests.patience import patient_settings
 
 INTENT_ID = approved().intent_id
@@ -36,13 +44,23 @@ OTHER_INTENT = "2b" * 16
 OTHER_TRANSACTION = "0x" + "2b" * 32
 
 
-@pytest.fixture(params=["fake", pytest.param("postgres", marks=pytest.mark.integration)])
+@pytest.fixture(
+    params=[
+        "fake",
+        pytest.param("postgres", marks=pytest.mark.integration),
+        pytest.param("postgres with memory", marks=pytest.mark.integration),
+    ]
+)
 async def orders(request: pytest.FixtureRequest) -> AsyncIterator[Orders]:
     if request.param == "fake":
         yield FakeOrders()
         return
     engine = open_engine(patient_settings(request.getfixturevalue("migrated_database_url")))
-    yield PostgresOrders(engine, await executor_leases(engine))
+    leases = await executor_leases(engine)
+    orders = PostgresOrders(engine, leases)
+    if request.param == "postgres with memory":
+        await orders.load_leases([(lease.partition, lease.token) for lease in leases.held])
+    yield orders
     await engine.dispose()
 
 
@@ -50,12 +68,11 @@ async def record(orders: Orders, order: Order) -> Order:
     return await orders.record(order, approved(an_intent(intent_id=order.intent_id)))
 
 
-async def record_trades(orders: Orders, *trades: TradeReported) -> tuple[TradeReported, ...]:
-    """Record the trades; return what the last call returned."""
-    recorded: tuple[TradeReported, ...] = ()
-    for trade in trades:
-        recorded = await orders.record_trade(trade, now=NOON)
-    return recorded
+async def record_trades(orders: Orders, *reports: TradeReported) -> tuple[Trade, ...]:
+    """Record the trades as reported; return all of the last one's order."""
+    for report in reports:
+        await record_trade(orders, report)
+    return await orders.load_trades(reports[-1].intent_id)
 
 
 def another_trade(**overrides: Any) -> TradeReported:
@@ -63,7 +80,19 @@ def another_trade(**overrides: Any) -> TradeReported:
     return a_trade(intent_id=OTHER_INTENT, order_hash=OTHER_HASH, **overrides)
 
 
-def fields(trade: TradeReported) -> tuple[object, ...]:
+def a_recorded_trade(**overrides: Any) -> Trade:
+    base = Trade(
+        trade_id="venue-1",
+        status=TradeStatus.MATCHED,
+        shares=shares(10),
+        usdc=usdc(5),
+        fee_usdc=0,
+        matched_at=NOON,
+    )
+    return replace(base, **overrides)
+
+
+def fields(trade: Trade | TradeReported) -> tuple[object, ...]:
     return (
         trade.trade_id,
         trade.status,
@@ -228,12 +257,105 @@ async def test_all_trades_of_the_order_and_of_no_other_are_returned(orders: Orde
     assert [trade.trade_id for trade in recorded] == ["venue-1", "venue-2"]
 
 
-async def test_a_group_of_trades_with_repetitions_is_recorded_once_each(orders: Orders) -> None:
-    trades = [a_trade(trade_id=f"venue-{number % 50}") for number in range(200)]
+async def test_trades_of_an_order_that_are_recorded_at_once_are_all_recorded(
+    orders: Orders,
+) -> None:
+    order = an_order(state=OrderState.MATCHED)
+    await record(orders, order)
+    trades = [a_recorded_trade(trade_id=f"venue-{number % 50:02}") for number in range(200)]
 
-    await asyncio.gather(*(orders.record_trade(trade, now=NOON) for trade in trades))
+    await asyncio.gather(*(orders.settle(order, [trade], now=NOON) for trade in trades))
 
-    assert len(await record_trades(orders, a_trade(trade_id="venue-0"))) == 50
+    assert await orders.load_trades(INTENT_ID) == tuple(trades[:50])
+
+
+async def test_a_trade_and_what_follows_of_it_for_its_order_are_recorded_together(
+    orders: Orders,
+) -> None:
+    order = an_order(state=OrderState.MATCHED, shares=shares(10))
+    await record(orders, order)
+    assert await orders.load_trades(INTENT_ID) == ()
+    first, second = a_recorded_trade(), a_recorded_trade(trade_id="venue-2", shares=3)
+    exact = replace(
+        first, status=TradeStatus.CONFIRMED, shares=7, usdc=5, fee_usdc=1, chain_state="final"
+    )
+
+    await orders.settle(order, [first, second], now=NOON)
+    ended = replace(order, state=OrderState.CONFIRMED, shares=7)
+    await orders.settle(ended, [exact], now=NOON)
+
+    assert await orders.load(INTENT_ID) == ended
+    assert await orders.load_trades(INTENT_ID) == (exact, second)
+
+
+async def test_orders_are_found_by_their_hashes_with_their_trades(orders: Orders) -> None:
+    matched, ended = an_order(state=OrderState.MATCHED), numbered_order(7)
+    for order in (matched, ended):
+        await record(orders, order)
+    await orders.settle(matched, [a_recorded_trade()], now=NOON)
+    ended = replace(ended, state=OrderState.KILLED)
+    await orders.save(ended, now=NOON)
+
+    found = await orders.load_by_hash([ORDER_HASH, ended.order_hash, OTHER_HASH])
+
+    assert sorted(found, key=lambda each: each.order.state) == [
+        RecordedOrder(order=ended, trades=()),
+        RecordedOrder(order=matched, trades=(a_recorded_trade(),)),
+    ]
+
+
+async def test_what_is_saved_later_is_loaded_at_once_and_never_undoes_what_follows(
+    orders: Orders,
+) -> None:
+    await record(orders, an_order())
+    matched = an_order(state=OrderState.MATCHED, shares=shares(10), posted_at=NOON)
+
+    await orders.save_later(matched, now=NOON)
+    assert await orders.load(INTENT_ID) == matched
+    (found,) = await orders.load_by_hash([ORDER_HASH])
+    assert found.order == matched
+
+    ended = replace(matched, state=OrderState.CONFIRMED)
+    await orders.settle(ended, [a_recorded_trade()], now=NOON)
+    assert await orders.load(INTENT_ID) == ended
+
+
+async def test_each_of_many_orders_and_settlements_has_its_own_result(orders: Orders) -> None:
+    given = [numbered_order(number) for number in range(1, 301)]
+    new = [
+        NewOrder(
+            order=order, approved=approved(an_intent(intent_id=order.intent_id)), traceparent=None
+        )
+        for order in given
+    ]
+    await record(orders, replace(given[0]))
+
+    recorded = await orders.record_all(new)
+
+    assert recorded == given
+    assert recorded[0] is not given[0]
+    assert all(one is other for one, other in zip(recorded[1:], given[1:], strict=True))
+    settlements = [
+        Settlement(
+            before=order,
+            after=replace(order, state=OrderState.CONFIRMED),
+            trades=(a_recorded_trade(),),
+        )
+        for order in given
+    ]
+    assert await orders.settle_all(settlements, now=NOON) == [True] * len(given)
+    assert await orders.load(given[-1].intent_id) == settlements[-1].after
+    assert await orders.load_trades(given[-1].intent_id) == (a_recorded_trade(),)
+
+
+async def test_an_open_order_is_found_at_once_where_it_is_known(orders: Orders) -> None:
+    await record(orders, an_order())
+
+    assert orders.find_open(OTHER_HASH) is None
+    assert orders.find_open(ORDER_HASH) in (RecordedOrder(order=an_order(), trades=()), None)
+
+    await orders.save(an_order(state=OrderState.KILLED), now=NOON)
+    assert orders.find_open(ORDER_HASH) is None
 
 
 async def test_the_amounts_of_the_chain_replace_the_rounded_ones_of_the_venue(

@@ -20,6 +20,8 @@ class Moment(StrEnum):
 
 
 BEFORE_AND_AFTER = (Moment.BEFORE, Moment.AFTER)
+STATEMENT = (Moment.BEFORE, Moment.SENT, Moment.AFTER)
+"""Of a function that executes one statement."""
 
 DECODE = "shared.streams.codec:Decoder.decode"
 PRODUCE = "shared.streams.producer:Producer.publish_batch"
@@ -155,10 +157,6 @@ def _transaction(
     )
 
 
-def _statement(service: str, name: str, store: str, method: str) -> Point:
-    return _writes(service, name, store, method, moments=(Moment.SENT,))
-
-
 _TRADES = "services.ingest.adapters:PostgresTrades"
 _VERDICTS = "services.preflight.adapters.verdicts:PostgresVerdicts"
 _ORDERS = "services.executor.adapters.orders:PostgresOrders"
@@ -192,26 +190,27 @@ POINTS = (
     _commits("preflight", "copy-outcomes"),
     _decodes("executor", "IntentApproved"),
     Point(
-        service="executor", name="sign", where="services.executor.adapters.signers:SdkSigners.sign"
+        service="executor",
+        name="sign",
+        where="services.executor.adapters.signers:SdkSigners.sign_at_once",
     ),
-    _writes("executor", "record the order", _ORDERS, "record"),
-    _statement("executor", "record the order", _ORDERS, "_record_all"),
+    _writes("executor", "record the order", _ORDERS, "_record_all", moments=STATEMENT),
     Point(
         service="executor",
         name="post",
         where=POST,
         moments=(Moment.BEFORE, Moment.SENT, Moment.AFTER),
     ),
-    _writes("executor", "save the outcome", _ORDERS, "save"),
-    _statement("executor", "save the outcome", _ORDERS, "_save_all"),
+    _writes("executor", "have the match saved later", _ORDERS, "save_later"),
+    _writes("executor", "save the outcome", _ORDERS, "_save_all", moments=STATEMENT),
     _produces("executor", "OrderReported"),
     _commits("executor", "approved-intents"),
     _produces("executor", "TradeReported"),
     _decodes("executor", "TradeReported"),
-    _writes("executor", "record the trade", _ORDERS, "record_trade"),
-    _statement("executor", "record the trade", _ORDERS, "_record_all_trades"),
+    _writes("executor", "record the trade", _ORDERS, "_settle_all", moments=STATEMENT),
     _produces("executor", "ConfirmationRequested", needs_settlement=True),
     _commits("executor", "venue-reports"),
+    _decodes("executor", "FillsSettled", needs_settlement=True),
     _decodes("executor", "TransactionResolved", needs_settlement=True),
     _writes(
         "executor", "record the settlement", _ORDERS, "record_settlement", needs_settlement=True

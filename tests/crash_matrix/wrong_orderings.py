@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from services.executor.decisions import Order, apply_reply
+from services.executor.decisions import Order, apply_reply, sum_fills
 from services.executor.handler import Handler
 from shared.messages.base import Message
 from shared.messages.intents import IntentApproved
 from shared.messages.orders import OrderState, TradeReported
+from shared.messages.transactions import FillsSettled
 
 UNANSWERED = (OrderState.SIGNED, OrderState.UNKNOWN, OrderState.KILLED)
 
@@ -40,6 +41,12 @@ class UnknownIsFailed(Handler):
             if order is None or order.state in UNANSWERED
             else await super().on_trade_reported(trade)
         )
+
+    async def on_fills_settled(self, settled: FillsSettled) -> Sequence[Message]:
+        recorded = await self.orders.load_by_hash(sum_fills(settled))
+        if any(each.order.state in UNANSWERED for each in recorded):
+            return []
+        return await super().on_fills_settled(settled)
 
     async def _run_next_step(
         self, order: Order, *, is_first_post: bool = False

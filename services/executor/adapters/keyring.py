@@ -66,6 +66,10 @@ class Keyring:
         """Whether the wallet's API key is known."""
         return proxy in self._credentials
 
+    def find_credentials(self, proxy: str) -> Credentials | None:
+        """The wallet's API key; None: it is not known yet."""
+        return self._credentials.get(proxy)
+
     async def restore(self) -> None:
         """Read the stored API keys of all wallets. Raises: Transient."""
         if self._stored is None:

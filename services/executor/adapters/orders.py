@@ -1,84 +1,134 @@
-"""Executor's records of orders and trades in PostgreSQL."""
+"""Executor's records of orders and trades, in PostgreSQL, and in memory while they are open."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.executor.adapters import statements
+from services.executor.adapters.late_saves import LateSaves
+from services.executor.adapters.open_orders import LeaseId, LeaseKeeper, OpenOrders
 from services.executor.adapters.rows import (
-    NewOrder,
+    OrderInsert,
     OrderUpdate,
     SettlementUpdate,
-    TradeUpdate,
     build_lease_row,
     build_new_order_row,
-    build_order_update_row,
+    build_save_parameters,
     build_settlement_parameters,
-    build_trade_row,
     parse_order,
     parse_trade,
 )
-from services.executor.decisions import Order, is_update
+from services.executor.decisions import NewOrder, Order, RecordedOrder, Settlement, Trade
 from shared.db.engine import autocommit, fetch_rows, transaction
 from shared.db.group_commit import GroupCommit
 from shared.db.leases import Lease, NotLeaseHolder
 from shared.messages.intents import IntentApproved
-from shared.messages.orders import OrderState, TradeReported
+from shared.messages.orders import OrderState
 from shared.messages.transactions import TransactionResolved
 from shared.observe import metrics, tracing
 
 Result = TypeVar("Result")
 
 
-class LeaseHolder(Protocol):
-    """The leases of this instance."""
-
-    def lease_for(self, key: str) -> Lease:
-        """The valid lease for a proxy. Raises: NotLeaseHolder."""
-        ...
-
-
 class PostgresOrders:
     """Reads and writes go out in groups: one statement for all proxies with orders under way, each
-    row under the lease of its proxy.
+    row under the lease of its proxy. Open orders are read from memory.
     """
 
-    def __init__(self, engine: AsyncEngine, leases: LeaseHolder) -> None:
+    def __init__(self, engine: AsyncEngine, leases: LeaseKeeper) -> None:
         self._engine, self._leases = engine, leases
+        self._open = OpenOrders(leases)
         self._record = GroupCommit(self._record_all)
         self._load = GroupCommit(self._load_all)
         self._save = GroupCommit(self._save_all)
-        self._record_trade = GroupCommit(self._record_all_trades)
+        self._settle = GroupCommit(self._settle_all)
         self._load_trades = GroupCommit(self._load_all_trades)
         self._record_settlement = GroupCommit(self._record_all_settlements)
+        self.late_saves = LateSaves(self._save_all)
 
     async def record(self, order: Order, approved: IntentApproved) -> Order:
+        new = NewOrder(order=order, approved=approved, traceparent=tracing.inject())
         lease = self._leases.lease_for(order.proxy)
-        return _result_or_raise(
-            await self._record(NewOrder(order, approved, tracing.inject(), lease))
+        return _result_or_raise(await self._record(OrderInsert(new, lease)))
+
+    async def record_all(self, new: Sequence[NewOrder]) -> list[Order | None]:
+        results = await self._record_all(
+            [OrderInsert(each, self._leases.lease_for(each.order.proxy)) for each in new]
         )
+        return [None if isinstance(each, NotLeaseHolder) else each for each in results]
 
     async def load(self, intent_id: str) -> Order | None:
-        return await self._load(intent_id)
+        return self._open.find(intent_id) or await self._load(intent_id)
 
     async def save(self, order: Order, *, now: datetime) -> None:
         lease = self._leases.lease_for(order.proxy)
         _result_or_raise(await self._save(OrderUpdate(order, now, lease)))
 
-    async def record_trade(
-        self, trade: TradeReported, *, now: datetime
-    ) -> tuple[TradeReported, ...]:
-        lease = self._leases.lease_for(trade.proxy)
-        return _result_or_raise(await self._record_trade(TradeUpdate(trade, now, lease)))
+    async def save_later(self, order: Order, *, now: datetime) -> None:
+        lease = self._leases.lease_for(order.proxy)
+        if self._open.find(order.intent_id) is None:
+            await self.save(order, now=now)
+            return
+        self._open.follow(order, lease)
+        self.late_saves.add(OrderUpdate(order, now, lease, is_late=True))
 
-    async def load_trades(self, intent_id: str) -> tuple[TradeReported, ...]:
-        return await self._load_trades(intent_id)
+    async def settle(self, order: Order, trades: Iterable[Trade], *, now: datetime) -> None:
+        lease = self._leases.lease_for(order.proxy)
+        _result_or_raise(await self._settle(OrderUpdate(order, now, lease, tuple(trades))))
+
+    async def settle_all(self, settlements: Sequence[Settlement], *, now: datetime) -> list[bool]:
+        results = await self._settle_all(
+            [
+                OrderUpdate(each.after, now, self._leases.lease_for(each.after.proxy), each.trades)
+                for each in settlements
+            ]
+        )
+        return [result is None for result in results]
+
+    async def load_trades(self, intent_id: str) -> tuple[Trade, ...]:
+        known = self._open.find_trades(intent_id)
+        if known is not None:
+            return known
+        trades = await self._load_trades(intent_id)
+        self._open.follow_trades(intent_id, trades)
+        return trades
+
+    def find_open(self, order_hash: str) -> RecordedOrder | None:
+        return self._open.find_by_hash(order_hash)
+
+    async def load_by_hash(self, order_hashes: Collection[str]) -> list[RecordedOrder]:
+        known = {each: self._open.find_by_hash(each) for each in order_hashes}
+        missing = [order_hash for order_hash, recorded in known.items() if recorded is None]
+        found = [recorded for recorded in known.values() if recorded is not None]
+        return found + (await self._read_by_hash(missing) if missing else [])
 
     async def record_settlement(self, result: TransactionResolved, *, now: datetime) -> None:
         lease = self._leases.lease_for(result.proxy)
         _result_or_raise(await self._record_settlement(SettlementUpdate(result, now, lease)))
+        self._open.follow_trades(result.intent_id, None)
+
+    async def load_leases(self, lease_ids: Collection[LeaseId]) -> None:
+        """Have the open orders of these leases in memory from now on. Raises: Transient."""
+        self._open.begin_reading(lease_ids)
+        try:
+            orders = await self.load_open_orders()
+            trades = await self._load_all_trades([order.intent_id for order in orders])
+        except BaseException:
+            self._open.give_up_reading(lease_ids)
+            raise
+        self._open.end_reading(
+            lease_ids,
+            [
+                RecordedOrder(order=order, trades=of_order)
+                for order, of_order in zip(orders, trades, strict=True)
+            ],
+        )
+
+    def list_open(self) -> list[Order]:
+        """The open orders of the leases that are held and loaded, by wallet and age."""
+        return self._open.list_open()
 
     async def load_open_orders(self) -> list[Order]:
         """All orders that are not final, of all instances. Raises: Transient."""
@@ -86,28 +136,52 @@ class PostgresOrders:
             rows = await fetch_rows(connection, statements.LOAD_OPEN_ORDERS)
         return [parse_order(row) for row in rows]
 
-    async def _record_all(self, new: Sequence[NewOrder]) -> list[Order | NotLeaseHolder]:
-        parameters = statements.with_lease(statements.NEW_ORDERS).parameters(
-            [build_new_order_row(each) for each in new]
-        )
-        ids = [each.order.intent_id for each in new]
+    async def _read_by_hash(self, order_hashes: list[str]) -> list[RecordedOrder]:
         async with autocommit(self._engine) as connection:
-            inserted = await fetch_rows(connection, statements.RECORD_ORDERS, **parameters)
-            fresh = {row.intent_id for row in inserted}
-            known = [intent_id for intent_id in ids if intent_id not in fresh]
-            rows = (
-                await fetch_rows(connection, statements.LOAD_ORDERS, intent_ids=known)
-                if known
-                else ()
+            rows = await fetch_rows(
+                connection, statements.LOAD_ORDERS_BY_HASH, order_hashes=order_hashes
             )
-        existing = {row.intent_id: parse_order(row) for row in rows}
-        for each in new:
-            if each.order.intent_id in fresh:
-                _measure_stages(each.order, each.approved)
+        orders = [self._open.find(row.intent_id) or parse_order(row) for row in rows]
         return [
-            each.order if intent_id in fresh else existing.get(intent_id, _refusal(each.lease))
-            for each, intent_id in zip(new, ids, strict=True)
+            RecordedOrder(order=order, trades=await self.load_trades(order.intent_id))
+            for order in orders
         ]
+
+    async def _record_all(self, inserts: Sequence[OrderInsert]) -> list[Order | NotLeaseHolder]:
+        parameters = statements.with_lease(statements.NEW_ORDERS).parameters(
+            [build_new_order_row(each) for each in inserts]
+        )
+        async with autocommit(self._engine) as connection:
+            rows = await fetch_rows(connection, statements.RECORD_ORDERS, **parameters)
+        fresh = {row.intent_id for row in rows}
+        results: dict[str, Order | NotLeaseHolder] = {}
+        for new, lease in inserts:
+            if new.order.intent_id in fresh:
+                self._open.add(new.order, lease, trades=())
+                _measure_stages(new.order, new.approved)
+                results[new.order.intent_id] = new.order
+        if known := [each for each in inserts if each.new.order.intent_id not in fresh]:
+            results |= await self._find_existing(known)
+        return [results[each.new.order.intent_id] for each in inserts]
+
+    async def _find_existing(
+        self, inserts: Sequence[OrderInsert]
+    ) -> dict[str, Order | NotLeaseHolder]:
+        """The orders of these intents that were recorded before, by intent; a refusal where there
+        is none: nothing was written because the lease was lost.
+        """
+        loaded = await self._load_all([each.new.order.intent_id for each in inserts])
+        existing: dict[str, Order | NotLeaseHolder] = {}
+        for (new, lease), order in zip(inserts, loaded, strict=True):
+            intent_id = new.order.intent_id
+            if (known := self._open.find(intent_id)) is not None:
+                existing[intent_id] = known
+            elif order is None:
+                existing[intent_id] = _refusal(lease)
+            else:
+                self._open.add(order, lease, trades=None)
+                existing[intent_id] = order
+        return existing
 
     async def _load_all(self, ids: Sequence[str]) -> list[Order | None]:
         async with autocommit(self._engine) as connection:
@@ -116,58 +190,40 @@ class PostgresOrders:
         return [orders.get(intent_id) for intent_id in ids]
 
     async def _save_all(self, updates: Sequence[OrderUpdate]) -> list[NotLeaseHolder | None]:
-        parameters = statements.with_lease(statements.ORDER_UPDATES).parameters(
-            [build_order_update_row(update) for update in updates]
-        )
+        return await self._write_all(updates)
+
+    async def _settle_all(self, updates: Sequence[OrderUpdate]) -> list[NotLeaseHolder | None]:
+        return await self._write_all(updates)
+
+    async def _write_all(self, updates: Sequence[OrderUpdate]) -> list[NotLeaseHolder | None]:
+        by_intent: dict[str, OrderUpdate] = {}
+        for update in updates:
+            earlier = by_intent.get(update.order.intent_id)
+            by_intent[update.order.intent_id] = earlier.then(update) if earlier else update
+        parameters = build_save_parameters(list(by_intent.values()))
         async with autocommit(self._engine) as connection:
             rows = await fetch_rows(connection, statements.SAVE_ORDERS, **parameters)
+        saved = {row.intent_id for row in rows}
         for row in rows:
             if row.moved:
                 metrics.copy_state_reached(OrderState(row.state))
-        saved = {row.intent_id for row in rows}
+        for intent_id in saved:
+            update = by_intent[intent_id]
+            if not update.is_late:  # memory knows it since it was to be saved
+                self._open.follow(update.order, update.lease, changed=update.trades)
+                self.late_saves.drop(intent_id)
         return [
             None if update.order.intent_id in saved else _refusal(update.lease)
             for update in updates
         ]
 
-    async def _record_all_trades(
-        self, updates: Sequence[TradeUpdate]
-    ) -> list[tuple[TradeReported, ...] | NotLeaseHolder]:
-        ids = [update.trade.intent_id for update in updates]
-        async with autocommit(self._engine) as connection:
-            rows = await fetch_rows(connection, statements.LOAD_TRADES, intent_ids=ids)
-            known = {(row.intent_id, row.trade_id): parse_trade(row) for row in rows}
-            changed = [
-                update
-                for update in updates
-                if is_update(
-                    known.get((update.trade.intent_id, update.trade.trade_id)), update.trade
-                )
-            ]
-            parameters = statements.with_lease(statements.TRADES).parameters(
-                [build_trade_row(update) for update in changed]
-            )
-            written = (
-                await fetch_rows(connection, statements.RECORD_TRADES, **parameters)
-                if changed
-                else ()
-            )
-        recorded = {(row.intent_id, row.trade_id): parse_trade(row) for row in written}
-        refused = {update.trade.intent_id for update in changed} - {
-            intent_id for intent_id, _ in recorded
-        }
-        trades = sorted(
-            (known | recorded).values(), key=lambda trade: (trade.matched_at, trade.trade_id)
-        )
-        return [
-            _refusal(update.lease) if update.trade.intent_id in refused else of_intent
-            for update, of_intent in zip(updates, _by_intent(trades, ids), strict=True)
-        ]
-
-    async def _load_all_trades(self, ids: Sequence[str]) -> list[tuple[TradeReported, ...]]:
+    async def _load_all_trades(self, ids: Sequence[str]) -> list[tuple[Trade, ...]]:
         async with autocommit(self._engine) as connection:
             rows = await fetch_rows(connection, statements.LOAD_TRADES, intent_ids=list(ids))
-        return _by_intent([parse_trade(row) for row in rows], ids)
+        by_intent: dict[str, list[Trade]] = {intent_id: [] for intent_id in ids}
+        for row in rows:
+            by_intent[row.intent_id].append(parse_trade(row))
+        return [tuple(by_intent[intent_id]) for intent_id in ids]
 
     async def _record_all_settlements(
         self, updates: Sequence[SettlementUpdate]
@@ -199,15 +255,6 @@ def _result_or_raise(result: Result | NotLeaseHolder) -> Result:
     if isinstance(result, NotLeaseHolder):
         raise result
     return result
-
-
-def _by_intent(
-    trades: Sequence[TradeReported], ids: Sequence[str]
-) -> list[tuple[TradeReported, ...]]:
-    by_intent: dict[str, list[TradeReported]] = {intent_id: [] for intent_id in ids}
-    for trade in trades:
-        by_intent[trade.intent_id].append(trade)
-    return [tuple(by_intent[intent_id]) for intent_id in ids]
 
 
 def _measure_stages(order: Order, approved: IntentApproved) -> None:

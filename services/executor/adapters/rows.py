@@ -1,44 +1,47 @@
 """Translates between executor's domain values and the rows of its tables."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from decimal import Decimal
 from typing import Any, NamedTuple
 
-from sqlalchemy.engine import Row
-
-from services.executor.adapters.statements import SETTLED_FILLS, SETTLEMENTS
-from services.executor.decisions import Order, VenueReply
+from services.executor.adapters.statements import (
+    NEW_TRADES,
+    ORDER_UPDATES,
+    SETTLED_FILLS,
+    SETTLEMENTS,
+    with_lease,
+)
+from services.executor.decisions import NewOrder, Order, Trade, VenueReply, merge_trades
 from shared.db.leases import Lease
+from shared.db.rows import Row
 from shared.domain.money import Side
-from shared.messages.intents import IntentApproved
-from shared.messages.orders import OrderState, TradeReported, TradeStatus
+from shared.messages.orders import OrderState, TradeStatus
 from shared.messages.transactions import TransactionResolved
 
 
-class NewOrder(NamedTuple):
+class OrderInsert(NamedTuple):
     """An order that is to be recorded, and the lease that it is written under."""
 
-    order: Order
-    approved: IntentApproved
-    traceparent: str | None
+    new: NewOrder
     lease: Lease
 
 
 class OrderUpdate(NamedTuple):
-    """What became of an order, and when."""
+    """What became of an order and its trades, and when."""
 
     order: Order
     at: datetime
     lease: Lease
+    trades: tuple[Trade, ...] = ()
+    """Those that were changed or added."""
+    is_late: bool = False
+    """It was known long ago, and counts only where nothing was saved since."""
 
-
-class TradeUpdate(NamedTuple):
-    """What the venue reported of a trade, and when."""
-
-    trade: TradeReported
-    at: datetime
-    lease: Lease
+    def then(self, later: "OrderUpdate") -> "OrderUpdate":
+        """Both, of the same order, in one."""
+        if later.is_late:
+            return self
+        return later._replace(trades=merge_trades(self.trades, later.trades))
 
 
 class SettlementUpdate(NamedTuple):
@@ -49,7 +52,7 @@ class SettlementUpdate(NamedTuple):
     lease: Lease
 
 
-def parse_order(row: Row[Any]) -> Order:
+def parse_order(row: Row) -> Order:
     return Order(
         intent_id=row.intent_id,
         proxy=row.proxy,
@@ -75,30 +78,23 @@ def parse_order(row: Row[Any]) -> Order:
     )
 
 
-def parse_trade(row: Row[Any]) -> TradeReported:
-    price = row.usdc / Decimal(row.shares)
-    return TradeReported(
-        message_id=f"{row.order_hash}:{row.trade_id}:{row.status}",
-        occurred_at=row.updated_at,
-        proxy=row.proxy,
-        intent_id=row.intent_id,
-        order_hash=row.order_hash,
+def parse_trade(row: Row) -> Trade:
+    return Trade(
         trade_id=row.trade_id,
         status=TradeStatus(row.status),
-        side=Side(row.side),
-        token_id=row.token_id,
         shares=row.shares,
-        price=price,
         usdc=row.usdc,
         fee_usdc=row.fee_usdc,
-        transaction_hash=row.transaction_hash,
         matched_at=row.matched_at,
+        transaction_hash=row.transaction_hash,
+        chain_state=row.chain_state,
     )
 
 
-def build_new_order_row(new: NewOrder) -> Mapping[str, Any]:
-    order, approved, intent = new.order, new.approved, new.approved.intent
-    return build_lease_row(new.lease) | {
+def build_new_order_row(insert: OrderInsert) -> Mapping[str, Any]:
+    order, approved = insert.new.order, insert.new.approved
+    intent = approved.intent
+    return build_lease_row(insert.lease) | {
         "intent_id": order.intent_id,
         "proxy": order.proxy,
         "order_hash": order.order_hash,
@@ -111,7 +107,7 @@ def build_new_order_row(new: NewOrder) -> Mapping[str, Any]:
         "fee_rate": order.fee_rate,
         "state": order.state.value,
         "reason": order.reason,
-        "traceparent": new.traceparent,
+        "traceparent": insert.new.traceparent,
         "expires_at": order.expires_at,
         "title": intent.title,
         "outcome": intent.outcome,
@@ -140,26 +136,36 @@ def build_order_update_row(update: OrderUpdate) -> Mapping[str, Any]:
         "alerted_at": order.alerted_at,
         "posted_at": order.posted_at,
         "saved_at": update.at,
+        "is_late": update.is_late,
     }
 
 
-def build_trade_row(update: TradeUpdate) -> Mapping[str, Any]:
-    trade = update.trade
-    return build_lease_row(update.lease) | {
-        "intent_id": trade.intent_id,
-        "trade_id": trade.trade_id,
-        "order_hash": trade.order_hash,
-        "proxy": trade.proxy,
-        "token_id": trade.token_id,
-        "side": trade.side.value,
-        "status": trade.status.value,
-        "shares": trade.shares,
-        "usdc": trade.usdc,
-        "fee_usdc": trade.fee_usdc,
-        "transaction_hash": trade.transaction_hash,
-        "matched_at": trade.matched_at,
-        "updated_at": update.at,
-    }
+def build_trade_rows(update: OrderUpdate) -> Iterator[Mapping[str, Any]]:
+    order = update.order
+    for trade in update.trades:
+        yield {
+            "trade_intent_id": order.intent_id,
+            "trade_trade_id": trade.trade_id,
+            "trade_order_hash": order.order_hash,
+            "trade_proxy": order.proxy,
+            "trade_token_id": order.token_id,
+            "trade_side": order.side.value,
+            "trade_status": trade.status.value,
+            "trade_shares": trade.shares,
+            "trade_usdc": trade.usdc,
+            "trade_fee_usdc": trade.fee_usdc,
+            "trade_transaction_hash": trade.transaction_hash,
+            "trade_chain_state": trade.chain_state,
+            "trade_matched_at": trade.matched_at,
+            "trade_updated_at": update.at,
+        }
+
+
+def build_save_parameters(updates: Sequence[OrderUpdate]) -> dict[str, list[Any]]:
+    """The arrays of ``SAVE_ORDERS``; at most one update of each order."""
+    orders = [build_order_update_row(update) for update in updates]
+    trades = [row for update in updates for row in build_trade_rows(update)]
+    return with_lease(ORDER_UPDATES).parameters(orders) | NEW_TRADES.parameters(trades)
 
 
 def build_lease_row(lease: Lease) -> dict[str, Any]:

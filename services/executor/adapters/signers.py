@@ -57,9 +57,18 @@ class SdkSigners:
         self._keyring, self._now = keyring, now
 
     async def sign(self, approved: IntentApproved) -> Order:
+        proxy = approved.intent.proxy
+        self._keyring.wallet(proxy)
+        while (order := self.sign_at_once(approved)) is None:
+            await self._keyring.fetch_credentials(proxy)
+        return order
+
+    def sign_at_once(self, approved: IntentApproved) -> Order | None:
         intent = approved.intent
         wallet = self._keyring.wallet(intent.proxy)
-        credentials = await self._keyring.fetch_credentials(intent.proxy)
+        credentials = self._keyring.find_credentials(intent.proxy)
+        if credentials is None:
+            return None
         signed = wallet.sign(build_terms(approved), owner=credentials.key)
         return Order(
             intent_id=intent.intent_id,

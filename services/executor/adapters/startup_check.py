@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 
+from services.executor.adapters.open_orders import LeaseId
 from services.executor.adapters.orders import PostgresOrders
 from services.executor.adapters.unreadable_rows import ParkedRows
 from services.executor.adapters.venue import ClobVenue, WalletTrades, build_overdue
@@ -30,10 +31,6 @@ BATCH_INTERVAL_S = 1.0
 ANSWER_WITHIN_S = 3.0
 """A wallet of a batch that the venue does not answer for so soon is withheld: the others would wait
 as long as its requests may take. A withheld wallet holds up no other, and has no such limit."""
-
-
-LeaseId = tuple[int, int]
-"""Partition and token of a lease."""
 
 
 class StartupCheckPending(Transient):
@@ -89,7 +86,7 @@ class StartupCheck:
                     if unchecked := self._held() - self._checked:
                         await self._check_leases(unchecked, publish)
                     if due := self._due_wallets():
-                        await self._start_rechecks(due, publish)
+                        self._start_rechecks(due, publish)
                         await asyncio.sleep(BATCH_INTERVAL_S)
                 except Transient as error:
                     logger.warning(
@@ -104,9 +101,8 @@ class StartupCheck:
             await asyncio.gather(*self._rechecks.values(), return_exceptions=True)
 
     async def _check_leases(self, unchecked: Collection[LeaseId], publish: Publish) -> None:
-        open_by_proxy = await self._load_open_orders(
-            lambda proxy: self._lease_id(proxy) in unchecked
-        )
+        await self._orders.load_leases(unchecked)
+        open_by_proxy = self._list_open_orders(lambda proxy: self._lease_id(proxy) in unchecked)
         proxies = list(open_by_proxy)
         for start in range(0, len(proxies), self._batch_size):
             if start:
@@ -124,8 +120,8 @@ class StartupCheck:
                 sum(proxy in self._withheld for proxy in proxies),
             )
 
-    async def _start_rechecks(self, due: Mapping[str, LeaseId], publish: Publish) -> None:
-        open_by_proxy = await self._load_open_orders(lambda proxy: proxy in due)
+    def _start_rechecks(self, due: Mapping[str, LeaseId], publish: Publish) -> None:
+        open_by_proxy = self._list_open_orders(lambda proxy: proxy in due)
         for proxy, lease_id in due.items():
             # Those without an open order by now have nothing to be checked.
             orders = open_by_proxy.get(proxy, [])
@@ -140,10 +136,10 @@ class StartupCheck:
                 del self._rechecks[key]
                 recheck.result()
 
-    async def _load_open_orders(self, includes: Callable[[str], bool]) -> dict[str, list[Order]]:
-        """The open orders of the proxies that it includes, by proxy. Raises: Transient."""
+    def _list_open_orders(self, includes: Callable[[str], bool]) -> dict[str, list[Order]]:
+        """The open orders of the proxies that it includes, by proxy."""
         open_by_proxy: dict[str, list[Order]] = {}
-        for order in await self._orders.load_open_orders():
+        for order in self._orders.list_open():
             if includes(order.proxy):
                 open_by_proxy.setdefault(order.proxy, []).append(order)
         return open_by_proxy

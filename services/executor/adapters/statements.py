@@ -64,6 +64,7 @@ ORDER_UPDATES = Batch.from_table(
     "posted_at",
     proxy="text",
     saved_at="timestamptz",
+    is_late="boolean",
 )
 TRADES = Batch.from_table(
     tables.trades,
@@ -78,9 +79,12 @@ TRADES = Batch.from_table(
     "usdc",
     "fee_usdc",
     "transaction_hash",
+    "chain_state",
     "matched_at",
     "updated_at",
 )
+NEW_TRADES = Batch({f"trade_{name}": type_ for name, type_ in TRADES.types.items()})
+"""The columns of trades beside those of their orders, under names of their own."""
 SETTLEMENTS = Batch.from_table(
     tables.trades, "intent_id", "transaction_hash", "chain_state", "updated_at"
 )
@@ -154,6 +158,18 @@ order by o.proxy, o.signed_at
 """``offset 0``: each open order is looked up by its key. The planner would rather read whole tables
 than look up a thousand orders in all partitions, and does not know that it is one of them each."""
 
+LOAD_ORDERS_BY_HASH = f"""
+select {LOADED}
+from unnest(cast(:order_hashes as text[])) as named(order_hash)
+cross join lateral (
+    select * from executor.orders o where o.order_hash = named.order_hash offset 0
+) o
+cross join lateral (
+    select * from executor.order_states s where s.intent_id = o.intent_id offset 0
+) s
+"""
+"""By the index of each partition."""
+
 SAVE_ORDERS = f"""
 {WITH_FENCE}, named as materialized (
     select g.* from {with_lease(ORDER_UPDATES).unnest("g")} join fence using (partition, token)
@@ -172,7 +188,17 @@ SAVE_ORDERS = f"""
         confirmed_at = case when g.state = 'confirmed' then coalesce(s.confirmed_at, g.saved_at) end
     from named g join before using (intent_id)
     where s.intent_id = g.intent_id and s.intent_id = any(cast(:intent_id as text[]))
+      and (not g.is_late or before.state = 'signed')
     returning s.intent_id, g.proxy, s.state, before.state as state_before
+), traded as (
+    insert into executor.trades as t ({TRADES.names})
+    select {NEW_TRADES.prefixed("g")}
+    from {NEW_TRADES.unnest("g")} join saved on saved.intent_id = g.trade_intent_id
+    order by g.trade_intent_id, g.trade_trade_id
+    on conflict (intent_id, trade_id) do update
+    set status = excluded.status, shares = excluded.shares, usdc = excluded.usdc,
+        fee_usdc = excluded.fee_usdc, transaction_hash = excluded.transaction_hash,
+        chain_state = excluded.chain_state, updated_at = excluded.updated_at
 ), closed as (
     delete from executor.open_orders o
     using saved where o.intent_id = saved.intent_id and state not in {OPEN}
@@ -183,21 +209,10 @@ SAVE_ORDERS = f"""
 )
 select intent_id, state, state <> state_before as moved from saved
 """
-"""A trade that is reported after the end opens its order again."""
+"""The new states of orders, with the trades that they follow from: fills and end are one commit.
 
-RECORD_TRADES = f"""
-{WITH_FENCE}
-insert into executor.trades ({TRADES.names})
-select {TRADES.prefixed("g")}
-from {with_lease(TRADES).unnest("g")}
-join fence using (partition, token)
-order by g.intent_id, g.trade_id
-on conflict (intent_id, trade_id) do update
-set status = excluded.status, updated_at = excluded.updated_at,
-    transaction_hash = case when excluded.transaction_hash <> '' then excluded.transaction_hash
-                            else trades.transaction_hash end
-returning trades.*
-"""
+A trade that becomes known after the end opens its order again. What is saved late (``is_late``)
+changes nothing of an order that anything was saved of since."""
 
 LOAD_TRADES = """
 select * from executor.trades where intent_id = any(cast(:intent_ids as text[]))

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 
 from services.executor.adapters.gates import VenueGates
 from services.executor.adapters.keyring import Keyring
-from services.executor.adapters.orders import LeaseHolder
+from services.executor.adapters.open_orders import LeaseHolder
 from services.executor.adapters.trade_reads import TradeReads
-from services.executor.decisions import Order, OrderLookup
+from services.executor.decisions import Order, VenueLookup
 from shared.domain.errors import InvalidMessage, Transient
 from shared.domain.money import Side
 from shared.messages.orders import OrderOverdue, TradeReported
@@ -156,7 +156,7 @@ class ClobVenue:
             return False
         return True
 
-    async def look_up(self, order: Order) -> OrderLookup:
+    async def look_up(self, order: Order) -> VenueLookup:
         """Raises: Transient; InvalidMessage where the order may have trades that cannot be read."""
         found = await self.fetch_trades(order.proxy, [order])
         if problem := found.problem_with(order):
@@ -165,7 +165,7 @@ class ClobVenue:
             order.proxy,
             lambda credentials: self._clob.is_order_open(credentials, order.order_hash),
         )
-        return OrderLookup(trades=found.reports, is_open=is_open)
+        return VenueLookup(reports=found.reports, is_open=is_open)
 
     async def fetch_trades(
         self, proxy: str, orders: Sequence[Order], *, priority: Priority = Priority.LOOKUP

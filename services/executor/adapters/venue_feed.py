@@ -1,4 +1,6 @@
-"""Polls the venue for open orders and publishes their trades, and orders that are overdue."""
+"""Asks the venue about the open orders that the chain's fills do not end in time: publishes the
+trades of matched ones, and those that are overdue.
+"""
 
 import asyncio
 import logging
@@ -42,15 +44,18 @@ class VenueFeed:
         owns: Callable[[str], bool],
         now: Callable[[], datetime],
         poll_interval: timedelta,
+        fills_within: timedelta,
         overdue_after: timedelta,
         verify_for: timedelta,
         max_wallets_per_poll: int,
     ) -> None:
-        """``max_wallets_per_poll``: wallets whose trades are fetched in one poll; half as many
-        orders may be published as overdue in it.
+        """``fills_within``: for so long after it was posted, a matched order's fills are expected
+        from the chain. ``max_wallets_per_poll``: wallets whose trades are fetched in one poll; half
+        as many orders may be published as overdue in it.
         """
         self._orders, self._venue, self._owns, self._now = orders, venue, owns, now
         self._poll_interval, self._overdue_after = poll_interval, overdue_after
+        self._fills_within = fills_within
         self._max_wallets_per_poll = max_wallets_per_poll
         self._recheck_after = verify_for / MIN_EMPTY_LOOKUPS
         self._poll_number = 0
@@ -82,7 +87,7 @@ class VenueFeed:
             await asyncio.gather(*self._fetches.values(), return_exceptions=True)
 
     async def _poll(self, publish: Publish) -> None:
-        ours = [order for order in await self._orders.load_open_orders() if self._owns(order.proxy)]
+        ours = [order for order in self._orders.list_open() if self._owns(order.proxy)]
         metrics.orders_unknown(sum(order.state is OrderState.UNKNOWN for order in ours))
         metrics.orders_alerted(sum(order.alerted_at is not None for order in ours))
         self._keep_only(ours)
@@ -94,7 +99,7 @@ class VenueFeed:
         self._end_answered_fetches()
         matched: dict[str, list[Order]] = {}
         for order in ours:
-            if order.state is OrderState.MATCHED and self._is_due(order.proxy):
+            if self._is_late(order) and self._is_due(order.proxy):
                 matched.setdefault(order.proxy, []).append(order)
         proxies = self._next_wallets(matched)
         # Spread over the time until the next poll: published all at once, the reports would delay
@@ -119,6 +124,12 @@ class VenueFeed:
             if fetch.done():
                 del self._fetches[proxy]
                 fetch.result()
+
+    def _is_late(self, order: Order) -> bool:
+        """Whether a matched order's fills should have come from the chain by now."""
+        if order.state is not OrderState.MATCHED:
+            return False
+        return self._now() - (order.posted_at or order.signed_at) >= self._fills_within
 
     def _is_due(self, proxy: str) -> bool:
         return proxy not in self._fetches and self._retries.is_due(proxy)

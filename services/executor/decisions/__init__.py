@@ -1,7 +1,13 @@
 """The decisions of the executor: whether an intent is signed, and the next step of its order."""
 
+from services.executor.decisions.alerts import (
+    describe_contradiction,
+    describe_unresolved,
+    is_settlement_overdue,
+    needs_alert,
+    unresolved_reason,
+)
 from services.executor.decisions.orders import (
-    FINAL_STATUSES,
     MIN_EMPTY_LOOKUPS,
     OUTCOME_DEADLINE,
     SETTLEMENT_DEADLINE,
@@ -10,20 +16,40 @@ from services.executor.decisions.orders import (
     Order,
     OrderLookup,
     Send,
+    VenueLookup,
     VenueReply,
     apply_lookup,
     apply_reply,
+    apply_save,
     apply_trades,
-    is_settlement_overdue,
-    is_update,
+    is_matched_at_once,
     is_worth_sending_again,
     may_have_arrived,
-    needs_alert,
     needs_chain_check,
     next_step,
     obstacle_may_pass,
 )
-from services.executor.decisions.signing import withdrawal_reason
+from services.executor.decisions.reports import (
+    build_confirmation_request,
+    build_order_report,
+    is_in_block,
+    is_reported,
+)
+from services.executor.decisions.settlement import (
+    Fill,
+    RecordedOrder,
+    Settlement,
+    settle,
+    sum_fills,
+)
+from services.executor.decisions.signing import NewOrder, build_withdrawn_order, withdrawal_reason
+from services.executor.decisions.trades import (
+    FINAL_STATUSES,
+    Trade,
+    apply_reports,
+    is_update,
+    merge_trades,
+)
 
 __all__ = [
     "FINAL_STATUSES",
@@ -31,21 +57,41 @@ __all__ = [
     "OUTCOME_DEADLINE",
     "SETTLEMENT_DEADLINE",
     "Done",
+    "Fill",
     "LookUp",
+    "NewOrder",
     "Order",
     "OrderLookup",
+    "RecordedOrder",
     "Send",
+    "Settlement",
+    "Trade",
+    "VenueLookup",
     "VenueReply",
     "apply_lookup",
     "apply_reply",
+    "apply_reports",
+    "apply_save",
     "apply_trades",
+    "build_confirmation_request",
+    "build_order_report",
+    "build_withdrawn_order",
+    "describe_contradiction",
+    "describe_unresolved",
+    "is_in_block",
+    "is_matched_at_once",
+    "is_reported",
     "is_settlement_overdue",
     "is_update",
     "is_worth_sending_again",
     "may_have_arrived",
+    "merge_trades",
     "needs_alert",
     "needs_chain_check",
     "next_step",
     "obstacle_may_pass",
+    "settle",
+    "sum_fills",
+    "unresolved_reason",
     "withdrawal_reason",
 ]

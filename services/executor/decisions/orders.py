@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 
+from services.executor.decisions.trades import FINAL_STATUSES, Trade
 from shared.domain.money import ROUNDING_TOLERANCE_SHARES, Side
 from shared.messages.orders import FINAL_STATES, OrderState, TradeReported, TradeStatus
 from shared.polymarket.replies import (
@@ -30,18 +31,6 @@ where they are retried."""
 MIN_EMPTY_LOOKUPS = 2
 """So many lookups must find nothing before an order counts as not traded: a replica that lags may
 have answered one of them."""
-
-FINAL_STATUSES = frozenset({TradeStatus.CONFIRMED, TradeStatus.FAILED})
-
-RANK_BY_STATUS = {
-    TradeStatus.MATCHED: 0,
-    TradeStatus.RETRYING: 1,
-    TradeStatus.MINED: 1,
-    TradeStatus.CONFIRMED: 2,
-    TradeStatus.FAILED: 2,
-}
-"""Reports of a trade arrive in any order: its status never moves to a lower rank. MINED and
-RETRYING may alternate, as often as the venue retries the settlement."""
 
 
 class VenueReply(StrEnum):
@@ -92,14 +81,41 @@ class Order:
     """When the operator was alerted that it was not resolved in time; None: he was not."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OrderLookup:
-    """What the venue shows of an order; neither trades nor an open order: an empty lookup."""
+def apply_save(known: Order, saved: Order) -> Order:
+    """``known`` after ``saved`` was recorded: its bytes, its first post and its first alert are
+    never changed.
+    """
+    return replace(
+        known,
+        state=saved.state,
+        reason=saved.reason,
+        shares=saved.shares,
+        usdc=saved.usdc,
+        fee_usdc=saved.fee_usdc,
+        posted_at=known.posted_at or saved.posted_at,
+        last_reply=saved.last_reply,
+        unverified_since=saved.unverified_since,
+        empty_lookups=saved.empty_lookups,
+        alerted_at=known.alerted_at or saved.alerted_at,
+    )
 
-    trades: tuple[TradeReported, ...]
-    """All known trades of the order, also from earlier lookups."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VenueLookup:
+    """What the venue has answered about an order."""
+
+    reports: tuple[TradeReported, ...]
     is_open: bool = False
     """The venue still holds the order: it can still be matched."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderLookup:
+    """What is known of an order after a lookup; neither trades nor held: an empty lookup."""
+
+    trades: tuple[TradeReported | Trade, ...]
+    """All known trades of the order, also from earlier lookups."""
+    is_open: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +193,17 @@ def apply_reply(order: Order, reply: Reply, *, is_first_post: bool, now: datetim
             return replace(order, last_reply=VenueReply.RETRY_LATER, reason=reply.text)
 
 
+def is_matched_at_once(sent: Order, after: Order) -> bool:
+    """Whether the reply to a signed order said all that was matched of it: then only its fills
+    follow, and nothing waits for its record.
+    """
+    return (
+        sent.state is OrderState.SIGNED
+        and after.state is OrderState.MATCHED
+        and after.unverified_since is None
+    )
+
+
 def _apply_acceptance(order: Order, reply: Accepted, *, now: datetime) -> Order:
     """An accepted FOK or FAK without a match (``delayed``) may still be filled or killed."""
     if not reply.trade_ids and reply.taking == 0:
@@ -221,12 +248,7 @@ def apply_lookup(
     lag so far behind that it hides a trade.
     """
     if lookup.trades:
-        matched = replace(
-            order,
-            state=OrderState.MATCHED,
-            unverified_since=_next_unverified_since(order, now=now, verify_for=verify_for),
-        )
-        return apply_trades(matched, lookup.trades)
+        return apply_found_trades(order, lookup.trades, now=now, verify_for=verify_for)
     if order.state is OrderState.MATCHED:  # the venue reported the match: this view is older
         return order
     order = _expire(order, now=now) if order.state is OrderState.SIGNED else order
@@ -243,6 +265,18 @@ def apply_lookup(
         if _is_verified_unfilled(order, now=now, verify_for=verify_for)
         else order
     )
+
+
+def apply_found_trades(
+    order: Order, trades: Iterable[TradeReported | Trade], *, now: datetime, verify_for: timedelta
+) -> Order:
+    """The order with trades that were found, by a lookup or on the chain: it was matched."""
+    matched = replace(
+        order,
+        state=OrderState.MATCHED,
+        unverified_since=_next_unverified_since(order, now=now, verify_for=verify_for),
+    )
+    return apply_trades(matched, trades)
 
 
 def _next_unverified_since(
@@ -279,24 +313,6 @@ def is_past_deadline(order: Order, *, now: datetime) -> bool:
     return now >= order.expires_at + OUTCOME_DEADLINE
 
 
-def needs_alert(order: Order, lookup: OrderLookup | None, *, now: datetime) -> bool:
-    """Whether the operator must be alerted, once, that an order was not resolved in time.
-    ``lookup`` is None where the venue did not answer.
-    """
-    if order.alerted_at is not None or order.state in FINAL_STATES:
-        return False
-    if order.state is OrderState.MATCHED:
-        return is_settlement_overdue(order, now=now)
-    return is_past_deadline(order, now=now) and (
-        lookup is None or lookup.is_open or order.empty_lookups >= MIN_EMPTY_LOOKUPS
-    )
-
-
-def is_settlement_overdue(order: Order, *, now: datetime) -> bool:
-    """Whether a matched order has trades that are not final after ``SETTLEMENT_DEADLINE``."""
-    return order.state is OrderState.MATCHED and now >= order.signed_at + SETTLEMENT_DEADLINE
-
-
 def needs_chain_check(order: Order) -> bool:
     """Whether an order was ended by empty lookups, without a refusal or a kill by the venue: then
     the chain must have no fill of it either.
@@ -319,7 +335,7 @@ def _end_unfilled(order: Order) -> Order:
     )
 
 
-def apply_trades(order: Order, trades: Iterable[TradeReported]) -> Order:
+def apply_trades(order: Order, trades: Iterable[TradeReported | Trade]) -> Order:
     """The order with the sums of its trades; failed ones do not count. It is final once its trades
     add up to the match and each of them is final.
     """
@@ -338,23 +354,6 @@ def apply_trades(order: Order, trades: Iterable[TradeReported]) -> Order:
     ):
         return replace(summed, state=OrderState.MATCHED)
     return replace(summed, state=OrderState.CONFIRMED if counted else OrderState.FAILED)
-
-
-def is_update(known: TradeReported | None, reported: TradeReported) -> bool:
-    """Whether a report changes what is known of a trade: its status, or the transaction that
-    settles it. A final status never changes.
-    """
-    if known is None:
-        return True
-    if (
-        known.status in FINAL_STATUSES
-        or RANK_BY_STATUS[reported.status] < RANK_BY_STATUS[known.status]
-    ):
-        return False
-    return reported.status is not known.status or reported.transaction_hash not in (
-        "",
-        known.transaction_hash,
-    )
 
 
 def obstacle_may_pass(order: Order) -> bool:

@@ -4,14 +4,27 @@ What was approved rests on the follow's terms of that moment. They may have chan
 newest terms would not approve in this form is withdrawn.
 """
 
+from dataclasses import dataclass
 from datetime import datetime
 
+from services.executor.decisions.orders import Order
 from shared.domain.follows import Follow, Mode, is_closed_out, may_trade
 from shared.domain.history import may_be_pruned
 from shared.domain.money import Side, as_decimal
 from shared.domain.prices import limit_price
 from shared.domain.terms import ExitMode, Filters
 from shared.messages.intents import CopyCause, IntentApproved, reference_price
+from shared.messages.orders import OrderState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewOrder:
+    """An order that is to be recorded."""
+
+    order: Order
+    approved: IntentApproved
+    traceparent: str | None
+    """The trace that it belongs to; None: it has none."""
 
 
 def withdrawal_reason(
@@ -34,6 +47,24 @@ def withdrawal_reason(
         _reason_by_entries(approved, follow)
         or _reason_by_size(approved, follow)
         or _reason_by_price(approved, follow)
+    )
+
+
+def build_withdrawn_order(approved: IntentApproved, reason: str, *, now: datetime) -> Order:
+    """An order that is never signed or sent, recorded so that its intent is not signed later."""
+    return Order(
+        intent_id=approved.intent_id,
+        proxy=approved.intent.proxy,
+        leader=approved.intent.leader,
+        order_hash=f"withdrawn:{approved.intent_id}",
+        body="",
+        side=approved.intent.side,
+        token_id=approved.intent.token_id,
+        state=OrderState.WITHDRAWN,
+        fee_rate=approved.quote.fee_rate,
+        expires_at=approved.expires_at,
+        signed_at=now,
+        reason=reason,
     )
 
 

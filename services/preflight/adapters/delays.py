@@ -8,10 +8,8 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 from sqlalchemy import text
-from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from services.preflight.adapters.reservations import sql_recent_entries
@@ -19,6 +17,7 @@ from services.preflight.adapters.rows import parse_intent
 from services.preflight.decisions import ENTRIES_WINDOW, DelayedEntry, OtherEntries
 from shared.db import tables
 from shared.db.engine import Connection, autocommit, fetch_rows
+from shared.db.rows import Row
 from shared.db.sql import Batch
 from shared.domain.errors import Transient
 from shared.messages.intents import CopyIntended, Intent
@@ -162,7 +161,7 @@ class DelayFeed:
                 await publish(_build_copy_intended(row, now=self._now()))
             self._published.add((row.intent_id, row.due_at))
 
-    def _select_ready(self, due: Sequence[Row[Any]]) -> Sequence[Row[Any]]:
+    def _select_ready(self, due: Sequence[Row]) -> Sequence[Row]:
         ready = [
             row
             for row in due
@@ -171,7 +170,7 @@ class DelayFeed:
         return ready[:MAX_ENTRIES_PER_POLL]
 
 
-def _build_copy_intended(row: Row[Any], *, now: datetime) -> CopyIntended:
+def _build_copy_intended(row: Row, *, now: datetime) -> CopyIntended:
     return CopyIntended(
         message_id=f"{row.intent_id}:intended",
         occurred_at=now,

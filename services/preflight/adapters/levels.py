@@ -5,7 +5,6 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import text
-from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from services.preflight.decisions import Verdict
@@ -13,6 +12,7 @@ from services.preflight.decisions.levels import Base, HeldToken, JudgedTrade, wi
 from services.preflight.decisions.superseded import SELLS_ALL, sold_all_marker
 from shared.db import tables
 from shared.db.engine import Connection, autocommit, fetch_rows, transaction
+from shared.db.rows import Row
 from shared.db.sql import Batch, literals, stored_json
 from shared.domain.follows import Controls, Follow
 from shared.domain.money import MIN_REMAINDER_SHARES, Side
@@ -329,7 +329,7 @@ def _sold_all(verdict: Verdict) -> str:
     return ""
 
 
-def _parse_held(row: Row[Any], follow: Follow, resumed_at: datetime | None) -> HeldToken:
+def _parse_held(row: Row, follow: Follow, resumed_at: datetime | None) -> HeldToken:
     is_void = row.block_number is None or (resumed_at is not None and row.updated_at < resumed_at)
     base = (
         None
@@ -354,7 +354,7 @@ def _parse_held(row: Row[Any], follow: Follow, resumed_at: datetime | None) -> H
     )
 
 
-def _parse_trade(row: Row[Any]) -> JudgedTrade:
+def _parse_trade(row: Row) -> JudgedTrade:
     return JudgedTrade(
         transaction_hash=row.transaction_hash,
         leader_token_id=row.leader_token_id,

@@ -4,14 +4,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy.engine import Row
-
 from services.preflight.adapters.delays import sql_is_judged
 from services.preflight.adapters.newest_copies import SQL_IS_TRADED_SINCE
 from services.preflight.adapters.rows import build_position, build_position_query, parse_exit
 from services.preflight.decisions import FollowPosition
 from shared.db import tables
 from shared.db.engine import Connection, fetch_rows
+from shared.db.rows import Row
 from shared.db.sql import Batch, stored_json
 from shared.messages.intents import Intent
 
@@ -113,9 +112,9 @@ async def load_positions(connection: Connection, intents: Sequence[Intent]) -> l
 
 async def _load(
     connection: Connection, statement: str, queries: Sequence[dict[str, Any]]
-) -> dict[int, list[Row[Any]]]:
+) -> dict[int, list[Row]]:
     """The rows of each query."""
-    grouped: dict[int, list[Row[Any]]] = defaultdict(list)
+    grouped: dict[int, list[Row]] = defaultdict(list)
     if queries:
         parameters = POSITION_QUERIES.parameters(queries)
         for row in await fetch_rows(connection, statement, **parameters):

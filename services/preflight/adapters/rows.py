@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy.engine import Row
 
 from services.preflight.adapters.caps import (
     cap_by_scope,
@@ -26,6 +25,7 @@ from services.preflight.decisions import (
     reserved_usdc,
 )
 from services.preflight.handler import CommitmentsQuery
+from shared.db.rows import Row
 from shared.domain.follows import GLOBAL, follower_scope
 from shared.domain.money import Side
 from shared.messages.intents import Intent, IntentApproved
@@ -98,7 +98,7 @@ def build_commitments_query(query: CommitmentsQuery, n: int) -> dict[str, Any]:
     }
 
 
-def parse_commitments(row: Row[Any]) -> Commitments:
+def parse_commitments(row: Row) -> Commitments:
     return Commitments(
         usdc=row.usdc,
         spent_today=row.spent_today,
@@ -124,10 +124,10 @@ def build_position_query(intent: Intent, n: int) -> dict[str, Any]:
 
 def build_position(
     intent: Intent,
-    held: Row[Any],
+    held: Row,
     *,
-    delayed_entries: Sequence[Row[Any]],
-    awaited_entries: Sequence[Row[Any]],
+    delayed_entries: Sequence[Row],
+    awaited_entries: Sequence[Row],
     exits: Sequence[Exit],
 ) -> FollowPosition:
     """From the rows of one query; ``held``: the one of ``positions.LOAD_HELD``."""
@@ -147,7 +147,7 @@ def build_position(
     )
 
 
-def _parse_level(row: Row[Any]) -> RecordedLevel | None:
+def _parse_level(row: Row) -> RecordedLevel | None:
     if row.block_number is None:
         return None
     return RecordedLevel(
@@ -208,7 +208,7 @@ def parse_intent(stored: str) -> Intent:
     return Intent.model_validate_json(stored, extra="ignore")
 
 
-def parse_exit(row: Row[Any]) -> Exit:
+def parse_exit(row: Row) -> Exit:
     return Exit(
         intent=parse_intent(row.intent),
         base_shares=row.base_shares,

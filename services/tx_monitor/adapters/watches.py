@@ -3,17 +3,16 @@
 import logging
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 from pydantic import TypeAdapter
 from sqlalchemy import text
-from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.tx_monitor.decisions import CLOSED_STATES, FINAL_STATES, Watch
 from shared.db import tables
 from shared.db.engine import fetch_rows, transaction
 from shared.db.group_commit import GroupCommit
+from shared.db.rows import Row
 from shared.db.sql import Batch, literals
 from shared.messages.transactions import Purpose, SettledFill, TransactionState
 from shared.observe import metrics, tracing
@@ -201,7 +200,7 @@ def _build_fills_json(watch: Watch) -> str:
     return FILLS.dump_json(watch.fills).decode()
 
 
-def _parse_watch(row: Row[Any]) -> Watch:
+def _parse_watch(row: Row) -> Watch:
     return Watch(
         request_id=row.request_id,
         proxy=row.proxy,

@@ -52,7 +52,7 @@ from tests.builders import (
     shares,
 )
 from tests.leases import executor_leases
-from tests.orders import an_order
+from tests.orders import an_order, record_trade
 
 pytestmark = pytest.mark.integration
 
@@ -124,7 +124,7 @@ async def record_copies(engine: AsyncEngine) -> None:
     await verdicts.record(refused(build_intent(OTHER_PROXY, intent_id=REFUSED)))
     await orders.record(an_order(), entry)
     await orders.save(an_order(state=OrderState.MATCHED, shares=shares(10)), now=NOON)
-    await orders.record_trade(a_trade(transaction_hash=SETTLEMENT), now=NOON)
+    await record_trade(orders, a_trade(transaction_hash=SETTLEMENT))
     await record_exit(verdicts, orders)
 
 

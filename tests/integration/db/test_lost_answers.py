@@ -16,7 +16,7 @@ from shared.messages.orders import OrderState
 from tests.builders import NOON, a_debt, a_trade, an_intent, an_outcome, approved, seconds
 from tests.integration.db.faulty import engine_behind, server_port, until_it_works
 from tests.leases import executor_leases
-from tests.orders import an_order
+from tests.orders import an_order, record_trade
 from tests.system.faulty_relay import BLACK_HOLE, NO_FAULTS, Faults, FaultyRelay
 
 pytestmark = pytest.mark.integration
@@ -85,7 +85,7 @@ async def test_an_order_is_recorded_once_and_its_trades_count_once(
     matched = an_order(state=OrderState.MATCHED, posted_at=NOON, shares=1, usdc=2)
     await write_twice(lambda: orders.save(matched, now=NOON))
     trade = a_trade()
-    trades = await write_twice(lambda: orders.record_trade(trade, now=NOON))
+    trades = await write_twice(lambda: record_trade(orders, trade))
 
     assert [each.trade_id for each in trades] == [trade.trade_id]
     loaded = await orders.load(INTENT_ID)

@@ -20,7 +20,7 @@ from shared.messages.orders import FINAL_STATES, OrderState, TradeStatus
 from tests.builders import LEADER, NOON, PROXY, TOKEN, TRANSACTION, a_trade, seconds, shares, usdc
 from tests.integration.db.rows import insert_row
 from tests.leases import executor_leases
-from tests.orders import MISTAKEN_OPEN_ORDERS
+from tests.orders import MISTAKEN_OPEN_ORDERS, record_trade
 from tests.patience import patient_settings
 
 pytestmark = pytest.mark.integration
@@ -209,7 +209,7 @@ async def test_what_is_open_is_followed_and_goes_on(engine: AsyncEngine) -> None
         assert await fetch_rows(connection, MISTAKEN_OPEN_ORDERS) == []
     old = next(order for order in still_open if order.intent_id.startswith(OLD[:8]))
     confirmed = a_trade(intent_id=old.intent_id, status=TradeStatus.CONFIRMED)
-    (trade,) = await orders.record_trade(confirmed, now=NOON)
+    (trade,) = await record_trade(orders, confirmed)
     assert (trade.status, trade.transaction_hash) == (TradeStatus.CONFIRMED, TRANSACTION)
 
 

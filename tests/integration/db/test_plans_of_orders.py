@@ -11,14 +11,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from cli import status
 from cli.why import loading
 from services.executor.adapters import rows, statements
-from services.executor.decisions import Order
+from services.executor.decisions import NewOrder, Order, Trade
 from services.tx_monitor.adapters import watches
 from shared.db.engine import engine_scope, fetch_rows, transaction
 from shared.db.group_commit import MAX_GROUP_SIZE
 from shared.db.leases import Lease
 from shared.domain.ids import intent_id
 from shared.messages.orders import OrderState, TradeStatus
-from tests.builders import NOON, TRANSACTION, a_trade, an_intent, approved, resolved
+from tests.builders import NOON, TRANSACTION, an_intent, approved, resolved
 from tests.integration.db.order_history import FIRST_DAY, HISTORY, OPEN_ORDERS, insert_history
 from tests.integration.db.plans import PLAN_MODES, Plan, PlanMode, explain, require_no_history
 from tests.leases import executor_leases
@@ -68,10 +68,19 @@ async def explain_and_roll_back(
     return replace(plan, scans=[scan for scan in plan.scans if scan.rows])
 
 
-def executor_statements(orders: Sequence[Order], new: Sequence[Order], lease: Lease) -> Statements:
+def executor_statements(
+    orders: Sequence[Order], new: Sequence[Order], hashes: Sequence[str], lease: Lease
+) -> Statements:
     """``orders``: recorded ones; the parameters as ``PostgresOrders`` makes them."""
     ids = [order.intent_id for order in orders]
-    trades = [a_trade(intent_id=each, trade_id="venue-1", status=TradeStatus.MINED) for each in ids]
+    trade = Trade(
+        trade_id="venue-1",
+        status=TradeStatus.CONFIRMED,
+        shares=1,
+        usdc=1,
+        fee_usdc=0,
+        matched_at=NOON,
+    )
     settlements = [
         rows.SettlementUpdate(
             resolved(intent_id=each, transaction_hash=TRANSACTION), at=NOON, lease=lease
@@ -84,8 +93,13 @@ def executor_statements(orders: Sequence[Order], new: Sequence[Order], lease: Le
             statements.with_lease(statements.NEW_ORDERS).parameters(
                 [
                     rows.build_new_order_row(
-                        rows.NewOrder(
-                            order, approved(an_intent(intent_id=order.intent_id)), None, lease
+                        rows.OrderInsert(
+                            NewOrder(
+                                order=order,
+                                approved=approved(an_intent(intent_id=order.intent_id)),
+                                traceparent=None,
+                            ),
+                            lease,
                         )
                     )
                     for order in new
@@ -95,18 +109,17 @@ def executor_statements(orders: Sequence[Order], new: Sequence[Order], lease: Le
         "load orders": (statements.LOAD_ORDERS, {"intent_ids": ids}),
         "save orders": (
             statements.SAVE_ORDERS,
-            statements.with_lease(statements.ORDER_UPDATES).parameters(
-                [
-                    rows.build_order_update_row(rows.OrderUpdate(order, NOON, lease))
-                    for order in orders
-                ]
+            rows.build_save_parameters([rows.OrderUpdate(order, NOON, lease) for order in orders]),
+        ),
+        "settle orders": (
+            statements.SAVE_ORDERS,
+            rows.build_save_parameters(
+                [rows.OrderUpdate(order, NOON, lease, (trade,)) for order in orders]
             ),
         ),
-        "record trades": (
-            statements.RECORD_TRADES,
-            statements.with_lease(statements.TRADES).parameters(
-                [rows.build_trade_row(rows.TradeUpdate(trade, NOON, lease)) for trade in trades]
-            ),
+        "load orders by hash": (
+            statements.LOAD_ORDERS_BY_HASH,
+            {"order_hashes": list(hashes)},
         ),
         "load trades": (statements.LOAD_TRADES, {"intent_ids": ids}),
         "lock leases": (
@@ -138,6 +151,9 @@ async def test_statements_read_what_they_name_and_what_is_open(engine: AsyncEngi
 async def check_executor(engine: AsyncEngine) -> None:
     lease = (await executor_leases(engine)).held[0]
     still_open = await fetch_ids(engine, "select intent_id from executor.open_orders")
+    hashes = await fetch_ids(
+        engine, f"select order_hash from executor.orders limit {MAX_GROUP_SIZE}"
+    )
     closed = await fetch_ids(
         engine,
         "select intent_id from executor.order_states where state = 'confirmed' "
@@ -152,7 +168,9 @@ async def check_executor(engine: AsyncEngine) -> None:
     ]
     for size in (1, MAX_GROUP_SIZE):
         await require_plans_without_history(
-            engine, executor_statements(recorded[:size], new[:size], lease), max_rows=MAX_GROUP_SIZE
+            engine,
+            executor_statements(recorded[:size], new[:size], hashes[:size], lease),
+            max_rows=MAX_GROUP_SIZE,
         )
 
 

@@ -30,7 +30,7 @@ from tests.builders import (
     usdc,
 )
 from tests.leases import executor_leases
-from tests.orders import an_order
+from tests.orders import an_order, record_trade
 from tests.patience import patient_settings
 
 pytestmark = pytest.mark.integration
@@ -43,7 +43,7 @@ from pg_stat_user_tables
 where relname ~ '^(order_states|trades|watches)_2'
 group by 1
 """
-EXPECTED = {"order_states": 2 * ORDERS, "trades": 4 * ORDERS, "watches": 2 * ORDERS}
+EXPECTED = {"order_states": 5 * ORDERS, "trades": 4 * ORDERS, "watches": 2 * ORDERS}
 """A trade: mined, seen in its block, confirmed, final."""
 MIN_IN_PLACE = 0.85
 """Others find their page full: of versions that another session, which analyzes the table, may
@@ -147,7 +147,7 @@ class Copy:
             status=status,
             transaction_hash=transaction_hash,
         )
-        await self._orders.record_trade(trade, now=NOON)
+        await record_trade(self._orders, trade)
 
     async def _see(self, state: TransactionState) -> None:
         fill = settled(order_hash=self._order.order_hash)

@@ -163,6 +163,7 @@ async def executor_at_venue(
     async with Clob(settings, now=utc_now) as clob, ChainClient(Rpc(rpc_url)) as chain:
         keyring, leases = Keyring({wallet.proxy: wallet}, clob), await executor_leases(engine)
         orders = PostgresOrders(engine, leases)
+        await orders.load_leases([(lease.partition, lease.token) for lease in leases.held])
         clob_venue = ClobVenue(clob, keyring, leases, gates, now=utc_now)
         handler = Handler(
             orders=orders,
@@ -191,6 +192,7 @@ async def executor_at_venue(
             owns=lambda _: True,
             now=utc_now,
             poll_interval=timedelta(milliseconds=100),
+            fills_within=timedelta(0),
             overdue_after=OVERDUE_AFTER,
             verify_for=VERIFY_FOR,
             max_wallets_per_poll=40,

@@ -27,7 +27,7 @@ from tests.builders import (
     shares,
     usdc,
 )
-from tests.orders import numbered_order
+from tests.orders import numbered_order, record_trade
 
 pytestmark = pytest.mark.integration
 
@@ -36,7 +36,7 @@ BOUGHT = (shares(10), -usdc("5.1"), 1)
 
 async def record_trades(orders: PostgresOrders, *trades: TradeReported) -> None:
     for trade in trades:
-        await orders.record_trade(trade, now=NOON)
+        await record_trade(orders, trade)
 
 
 async def fetch_position(

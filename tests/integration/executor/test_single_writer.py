@@ -23,7 +23,7 @@ from shared.messages.orders import OrderOverdue, OrderState, TradeReported
 from shared.testing.waiting import eventually
 from tests.builders import NOON, OTHER_PROXY, PROXY, a_trade, an_intent, approved, resolved
 from tests.leases import executor_leases
-from tests.orders import an_order
+from tests.orders import an_order, record_trade
 
 pytestmark = pytest.mark.integration
 
@@ -61,14 +61,14 @@ async def test_whatever_a_zombie_writes_is_refused_and_its_successor_can_write(
     with pytest.raises(NotLeaseHolder):
         await zombie.save(replace(order, state=OrderState.KILLED), now=NOON)
     with pytest.raises(NotLeaseHolder):
-        await zombie.record_trade(a_trade(), now=NOON)
+        await record_trade(zombie, a_trade())
     with pytest.raises(NotLeaseHolder):
         await zombie.record_settlement(resolved(), now=NOON)
 
     assert await successor.load(order.intent_id) == order
     assert await successor.load(other.intent_id) is None
     assert await successor.load_trades(order.intent_id) == ()
-    assert len(await successor.record_trade(a_trade(), now=NOON)) == 1
+    assert len(await record_trade(successor, a_trade())) == 1
 
 
 async def test_in_a_group_commit_only_the_rows_of_a_lost_partition_fail(

@@ -14,7 +14,7 @@ from tests.builders import OTHER_PROXY, a_trade, approved, shares
 from tests.fakes import Killed
 from tests.integration.history.rows import NOW, OLD, load, numbered_intent, prune_all
 from tests.leases import executor_leases
-from tests.orders import numbered_order
+from tests.orders import numbered_order, record_trade
 
 pytestmark = pytest.mark.integration
 
@@ -34,8 +34,10 @@ async def record_trades(engine: AsyncEngine) -> None:
         intent = numbered_intent(number, at=at, proxy=changes.get("proxy", a_trade().proxy))
         order = replace(numbered_order(number), intent_id=intent.intent_id, proxy=intent.proxy)
         await orders.record(order, approved(intent))
-        await orders.record_trade(
-            a_trade(intent_id=intent.intent_id, order_hash=order.order_hash, **changes), now=at
+        await record_trade(
+            orders,
+            a_trade(intent_id=intent.intent_id, order_hash=order.order_hash, **changes),
+            now=at,
         )
         await orders.save(replace(order, state=OrderState.CONFIRMED), now=at)
 

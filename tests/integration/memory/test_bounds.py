@@ -189,7 +189,7 @@ class PassingOrders:
 
     polls: int = 0
 
-    async def load_open_orders(self) -> list[Order]:
+    def list_open(self) -> list[Order]:
         first = 500 * self.polls
         self.polls += 1
         return [
@@ -229,6 +229,7 @@ async def test_what_executor_knows_of_orders_is_of_those_that_are_open(
         owns=lambda _: True,
         now=clock,
         poll_interval=seconds(0),
+        fills_within=seconds(0),
         overdue_after=seconds(1),
         verify_for=seconds(4),
         max_wallets_per_poll=500,

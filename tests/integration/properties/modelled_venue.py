@@ -11,7 +11,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 from services.executor.adapters.venue import WalletTrades
-from services.executor.decisions import Order, OrderLookup
+from services.executor.decisions import Order, VenueLookup
 from services.preflight.decisions import Balance
 from services.pricer.decisions import Book, price
 from shared.domain.books import Level
@@ -193,6 +193,9 @@ class ModelledVenue:
     # What the executor asks
 
     async def sign(self, approved: IntentApproved) -> Order:
+        return self.sign_at_once(approved)
+
+    def sign_at_once(self, approved: IntentApproved) -> Order:
         intent = approved.intent
         terms = {
             "intent": approved.intent_id,
@@ -280,11 +283,11 @@ class ModelledVenue:
         self.trades.append(trade)
         return trade
 
-    async def look_up(self, order: Order) -> OrderLookup:
+    async def look_up(self, order: Order) -> VenueLookup:
         if not self.answers_lookups:
             raise Transient("the venue does not answer")
-        return OrderLookup(
-            trades=tuple(self._shown([order.order_hash])), is_open=order.order_hash in self.held
+        return VenueLookup(
+            reports=tuple(self._shown([order.order_hash])), is_open=order.order_hash in self.held
         )
 
     async def fetch_trades(

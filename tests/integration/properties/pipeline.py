@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from services.executor.adapters.orders import PostgresOrders
 from services.executor.adapters.venue import ClobVenue
 from services.executor.adapters.venue_feed import VenueFeed
+from services.executor.decisions import Order
 from services.executor.handler import Handler as Executor
 from services.ingest.adapters import ChainHoldings, PostgresTrades
 from services.ingest.handler import Handler as Ingest
@@ -93,6 +94,22 @@ class Instance:
     polls: Sequence[Poll] = ()
     """One round of each of its feeds."""
     interruption: Interruption = field(default_factory=Interruption)
+
+
+@dataclass
+class RecordedOpenOrders:
+    """The open orders as recorded. An instance that is paused and its successor have one lease
+    here, so that neither may rely on its memory of them.
+    """
+
+    orders: PostgresOrders
+    open: list[Order] = field(default_factory=list)
+
+    async def read(self, _publish: object) -> None:
+        self.open = await self.orders.load_open_orders()
+
+    def list_open(self) -> list[Order]:
+        return self.open
 
 
 @dataclass
@@ -207,12 +224,14 @@ class Pipeline:
             now=self.clock,
             verify_for=VERIFY_FOR,
         )
+        recorded = RecordedOpenOrders(orders)
         feed = VenueFeed(
-            orders,
+            cast(PostgresOrders, recorded),
             cast(ClobVenue, self.venue),
             owns=lambda _: True,
             now=self.clock,
             poll_interval=NO_PAUSE,
+            fills_within=NO_PAUSE,
             overdue_after=OVERDUE_AFTER,
             verify_for=VERIFY_FOR,
             max_wallets_per_poll=40,
@@ -223,7 +242,7 @@ class Pipeline:
                 TradeReported: handler.on_trade_reported,
                 OrderOverdue: handler.on_order_overdue,
             },
-            polls=(feed._poll,),
+            polls=(recorded.read, feed._poll),
             interruption=interruption,
         )
 

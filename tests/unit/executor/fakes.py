@@ -1,10 +1,10 @@
 """A small fake behind each port of the executor's handler."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from services.executor.decisions import Order, OrderLookup
+from services.executor.decisions import Order, Trade, VenueLookup
 from shared.domain.errors import InvalidMessage, Transient
 from shared.messages.intents import IntentApproved
 from shared.messages.orders import OrderState, TradeReported
@@ -83,12 +83,13 @@ class CrashingOrders(FakeOrders):
         await super().save(order, now=now)
         self.crash.passed("save")
 
-    async def record_trade(
-        self, trade: TradeReported, *, now: datetime
-    ) -> tuple[TradeReported, ...]:
-        recorded = await super().record_trade(trade, now=now)
-        self.crash.passed("record trade")
-        return recorded
+    async def save_later(self, order: Order, *, now: datetime) -> None:
+        await super().save_later(order, now=now)
+        self.crash.passed("save later")
+
+    async def settle(self, order: Order, trades: Iterable[Trade], *, now: datetime) -> None:
+        await super().settle(order, trades, now=now)
+        self.crash.passed("settle")
 
 
 class FakeVenue:
@@ -123,12 +124,12 @@ class FakeVenue:
             self.trades = (a_trade(),)
         return answer.reply
 
-    async def look_up(self, order: Order) -> OrderLookup:
+    async def look_up(self, order: Order) -> VenueLookup:
         if not self.is_reachable:
             raise Transient("the venue is away")
         self._crash.passed("look up")
         trades = self.trades if self.shows_trades else ()
-        return OrderLookup(trades=trades, is_open=self.holds_order)
+        return VenueLookup(reports=trades, is_open=self.holds_order)
 
 
 @dataclass(slots=True)
@@ -148,10 +149,19 @@ class FakeChain:
 class FakeSigners:
     clock: Clock
     has_key: bool = True
+    has_api_key: bool = True
 
     async def sign(self, approved: IntentApproved) -> Order:
         if not self.has_key:
             raise InvalidMessage("there is no key")
+        return self._build_order(approved)
+
+    def sign_at_once(self, approved: IntentApproved) -> Order | None:
+        if not self.has_key:
+            raise InvalidMessage("there is no key")
+        return self._build_order(approved) if self.has_api_key else None
+
+    def _build_order(self, approved: IntentApproved) -> Order:
         intent = approved.intent
         return Order(
             intent_id=approved.intent_id,

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 
-from services.executor.decisions import OUTCOME_DEADLINE, Order
+from services.executor.decisions import OUTCOME_DEADLINE, Order, Trade
 from services.executor.handler import Handler
 from shared.domain.errors import Transient
 from shared.domain.follows import GLOBAL, Mode
 from shared.messages.base import Message
 from shared.messages.intents import IntentApproved
 from shared.messages.orders import OrderReported, OrderState, TradeReported
-from shared.messages.transactions import ConfirmationRequested
+from shared.messages.transactions import ConfirmationRequested, FillsSettled
 from tests.builders import NOON, approved, controls, overdue, seconds
 from tests.fakes import Clock, FixedControls, Killed
 from tests.unit.executor.fakes import (
@@ -61,10 +61,11 @@ class ExecutorHarness:
 
     @property
     def order(self) -> Order:
-        return self.orders.orders[approved().intent_id]
+        intent_id = approved().intent_id
+        return self.orders.late.get(intent_id) or self.orders.orders[intent_id]
 
     @property
-    def trade(self) -> TradeReported:
+    def trade(self) -> Trade:
         (trade,) = self.orders.trades.values()
         return trade
 
@@ -97,7 +98,7 @@ class ExecutorHarness:
             try:
                 return await self._dispatch(message)
             except Killed:
-                continue
+                self.orders.late.clear()
             except Transient:
                 self.venue.answer = "accepted"
         raise AssertionError(f"{message} was never handled")
@@ -107,6 +108,8 @@ class ExecutorHarness:
             return await self.handler.on_intent_approved(message)
         if isinstance(message, TradeReported):
             return await self.handler.on_trade_reported(message)
+        if isinstance(message, FillsSettled):
+            return await self.handler.on_fills_settled(message)
         return await self.handler.on_order_overdue(overdue())
 
 

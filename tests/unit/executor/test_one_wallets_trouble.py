@@ -112,7 +112,9 @@ class FixedOrders:
 
     state: OrderState
 
-    async def load_open_orders(self) -> list[Order]:
+    async def load_leases(self, lease_ids: object) -> None: ...
+
+    def list_open(self) -> list[Order]:
         return [
             numbered_order(number, proxy=proxy, state=self.state)
             for number, proxy in enumerate(WALLETS, start=1)
@@ -142,6 +144,7 @@ class Executor:
             owns=lambda _: True,
             now=self.clock,
             poll_interval=timedelta(0),
+            fills_within=timedelta(0),
             overdue_after=timedelta(hours=1),
             verify_for=seconds(4),
             max_wallets_per_poll=len(WALLETS),

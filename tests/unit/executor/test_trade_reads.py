@@ -116,7 +116,7 @@ async def test_an_order_that_was_not_looked_for_is_read_from_its_own_beginning(
 
     lookup = await at.venue.look_up(second)
 
-    assert [each.order_hash for each in lookup.trades] == [second.order_hash]
+    assert [each.order_hash for each in lookup.reports] == [second.order_hash]
     assert at.clob.read_from[-1] == NOON - LOOKBACK
 
 
@@ -157,7 +157,7 @@ async def test_a_row_that_cannot_be_read_is_read_again_until_it_can(
         at.clock.now += POLL
     at.clob.rows = [a_row(order, at=NOON)]
 
-    assert len((await at.venue.look_up(order)).trades) == 1
+    assert len((await at.venue.look_up(order)).reports) == 1
     assert at.clob.read_from == [NOON - LOOKBACK] * 3
 
 

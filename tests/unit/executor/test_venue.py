@@ -133,7 +133,7 @@ async def test_reads_are_made_again_with_the_new_key(at: VenueHarness) -> None:
 
     lookup = await at.venue.look_up(ours())
 
-    assert (lookup.trades, lookup.is_open) == ((), False)
+    assert (lookup.reports, lookup.is_open) == ((), False)
     assert (at.clob.reads_refused, at.clob.keys_requested) == (1, 2)
 
 
@@ -217,7 +217,7 @@ async def test_an_order_that_an_unreadable_row_may_be_about_is_not_an_order_with
 async def test_a_row_in_milliseconds_is_read(at: VenueHarness) -> None:
     at.clob.rows = [a_row(match_time="1790272257000")]
 
-    assert len((await at.venue.look_up(ours())).trades) == 1
+    assert len((await at.venue.look_up(ours())).reports) == 1
 
 
 async def test_pages_that_do_not_end_show_trades_but_prove_no_absence(at: VenueHarness) -> None:
@@ -226,4 +226,4 @@ async def test_pages_that_do_not_end_show_trades_but_prove_no_absence(at: VenueH
         await at.venue.look_up(ours())
 
     at.clob.rows = [a_row()]
-    assert len((await at.venue.look_up(ours())).trades) == 1
+    assert len((await at.venue.look_up(ours())).reports) == 1

@@ -39,7 +39,9 @@ class FixedOrders:
 
     orders: Sequence[Order]
 
-    async def load_open_orders(self) -> list[Order]:
+    async def load_leases(self, lease_ids: object) -> None: ...
+
+    def list_open(self) -> list[Order]:
         return list(self.orders)
 
 
@@ -230,7 +232,12 @@ def test_the_pause_of_a_wallet_doubles_up_to_its_limit_and_ends_with_a_success()
 
 
 def a_feed(
-    venue: Any, orders: Sequence[Order], clock: Clock, *, wallets_per_poll: int = len(WALLETS)
+    venue: Any,
+    orders: Sequence[Order],
+    clock: Clock,
+    *,
+    wallets_per_poll: int = len(WALLETS),
+    fills_within: timedelta = timedelta(0),
 ) -> VenueFeed:
     fixed: Any = FixedOrders(orders)
     return VenueFeed(
@@ -239,6 +246,7 @@ def a_feed(
         owns=lambda _: True,
         now=clock,
         poll_interval=timedelta(0),
+        fills_within=fills_within,
         overdue_after=timedelta(milliseconds=500),
         verify_for=seconds(4),
         max_wallets_per_poll=wallets_per_poll,

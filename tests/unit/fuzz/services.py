@@ -67,7 +67,7 @@ def executor() -> Routes:
         TradeReported: handler.on_trade_reported,
         OrderOverdue: handler.on_order_overdue,
         TransactionResolved: handler.on_transaction_resolved,
-        FillsSettled: ignored,
+        FillsSettled: handler.on_fills_settled,
     }
 
 
