@@ -87,6 +87,8 @@ class LocalPipeline:
             "RTDS_WS_URL": urls["rtds"],
             "VENUE_RATE_SHARE": NO_RATE_LIMIT,
             "EXECUTOR_KEYS_FILE": str(self.keys_file),
+            # A local chain may name no final block for a minute: the venue is asked before.
+            "EXECUTOR_FILLS_WITHIN": "PT2S",
             # On a busy machine a service must start, too.
             "DATABASE_CONNECT_TIMEOUT": "PT30S",
             **({"DATA_URL": urls["data"]} if self._data_api else {}),

@@ -69,7 +69,11 @@ async def test_a_sold_share_leaves_the_position_and_brings_its_price_less_the_fe
         orders,
         a_trade(),
         a_trade(
-            trade_id="venue-2", side=Side.SELL, shares=shares(4), usdc=usdc(3), fee_usdc=usdc("0.2")
+            intent_id="2b" * 16,
+            side=Side.SELL,
+            shares=shares(4),
+            usdc=usdc(3),
+            fee_usdc=usdc("0.2"),
         ),
     )
 
