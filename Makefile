@@ -12,8 +12,7 @@ hash = $(shell cat $(1) pyproject.toml | sha256sum | cut -c1-16)
 STAMP := .venv/installed-$(call hash,requirements-dev.lock)
 BENCH_STAMP := .venv/installed-bench-$(call hash,requirements-bench.lock)
 
-.PHONY: help setup demo test test-e2e crash-matrix fuzz check lint fmt schemas docs lock bench-hops bench-lab bench-soak bench-isolation bench-history \
-	bench-plots clean
+.PHONY: help setup demo test test-e2e crash-matrix fuzz check lint fmt schemas docs lock bench-hops bench-lab bench-soak bench-isolation bench-history bench-plots clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -16,6 +16,7 @@ WITH_ONE_VENUE = (
     "tests/integration/ingest",
     "tests/integration/paper_venue",
     "tests/integration/pricer",
+    "tests/integration/tx_monitor",
 )
 """Folders with a fixture that starts a chain, or a venue too, for all of their tests."""
 TEST_BY_TEST = ("tests/e2e/test_cli.py",)

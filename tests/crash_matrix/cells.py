@@ -119,7 +119,7 @@ SHORT = (
     cell("executor: before post", Recovery.ZOMBIE),
     cell("executor: sent record the trade", Recovery.REBALANCE),
     cell("ingest: after record the trade"),
-    cell("preflight: uncommitted record the verdict"),
+    cell("preflight: sent record the verdict"),
     *CONTROLS,
 )
 """One cell of each kind, and the controls: what fits into a test run."""

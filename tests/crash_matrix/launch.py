@@ -14,7 +14,6 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 from aiokafka import TopicPartition
 from asyncpg.connection import Connection
 from asyncpg.prepared_stmt import PreparedStatement
@@ -25,7 +24,7 @@ from shared.messages.base import Message
 from tests.crash_matrix.boundaries import POINTS, POST, Moment, Point
 from tests.crash_matrix.crash_switch import FOLDER_VARIABLE, CrashSwitch
 
-OPEN_SESSION = "shared.polymarket.connections:Connections.session"
+EXCHANGE = "shared.polymarket.http_connection:HttpConnection.exchange"
 WRONG_ORDERINGS = "tests.crash_matrix.wrong_orderings"
 """Imported only where needed: the venue's client takes a second to import, and every cell starts a
 process."""
@@ -131,24 +130,19 @@ class BoundaryHooks:
             self._reach_once_sent(call)
 
     def watch_requests(self) -> None:
-        """Reach SENT when the body of the wrapped POST was sent."""
-        trace = aiohttp.TraceConfig()
-        trace.on_request_chunk_sent.append(self._on_chunk_sent)
-        trace.freeze()
-        connections_class, name = resolve_target(OPEN_SESSION)
-        open_session = getattr(connections_class, name)
+        """Reach SENT when the wrapped POST was sent: a connection is given all of its bytes before
+        it first waits.
+        """
+        connection_class, name = resolve_target(EXCHANGE)
+        exchange = getattr(connection_class, name)
 
-        def open_traced(connections: object, use: object) -> aiohttp.ClientSession:
-            session: aiohttp.ClientSession = open_session(connections, use)
-            if trace not in session.trace_configs:
-                session.trace_configs.append(trace)
-            return session
+        async def exchanging(connection: object, request: bytes, **named: Any) -> Any:
+            call = _INSIDE.get()
+            if call is not None and call[0].where == POST and request.startswith(b"POST"):
+                self._reach_once_sent(call)
+            return await exchange(connection, request, **named)
 
-        setattr(connections_class, name, open_traced)
-
-    async def _on_chunk_sent(self, *_: Any) -> None:
-        if (call := _INSIDE.get()) is not None and call[0].where == POST:
-            self._reach_once_sent(call)
+        setattr(connection_class, name, exchanging)
 
     def _reach_once_sent(self, call: Call) -> None:
         """Bytes reach the kernel within two iterations of the event loop after they were given to
@@ -171,10 +165,18 @@ def call_subjects(arguments: Any) -> Iterator[tuple[str, str]]:
     elif isinstance(arguments, Mapping | list | tuple):
         for each in arguments:
             yield from call_subjects(each)
-    elif isinstance(proxy := getattr(arguments, "proxy", None), str):
+    elif (proxy := _find_proxy(arguments)) is not None:
         yield type(arguments).__name__, proxy.lower()
     elif isinstance(key := getattr(arguments, "key", None), bytes):
         yield dict(arguments.headers).get("type", b"").decode(), key.decode().lower()
+
+
+def _find_proxy(subject: object) -> str | None:
+    """The proxy that an object of ours is about, or the verdict in it."""
+    if isinstance(verdict := getattr(subject, "verdict", None), Message):
+        return verdict.key().decode()
+    proxy = getattr(subject, "proxy", None)
+    return proxy if isinstance(proxy, str) else None
 
 
 def resolve_target(target: str) -> tuple[Any, str]:

@@ -7,7 +7,7 @@ import pytest
 from services.executor.handler import Handler
 from tests.crash_matrix.boundaries import BOUNDARIES, POINTS, Point
 from tests.crash_matrix.cells import all_cells
-from tests.crash_matrix.launch import OPEN_SESSION, resolve_target
+from tests.crash_matrix.launch import EXCHANGE, resolve_target
 from tests.crash_matrix.wrong_orderings import ORDERINGS
 from tools.pipeline.parts import SERVICES
 
@@ -21,8 +21,8 @@ def test_what_the_matrix_wraps_exists(point: Point) -> None:
     assert inspect.isfunction(getattr(owner, name))
 
 
-def test_the_function_that_opens_the_venues_connections_exists() -> None:
-    owner, name = resolve_target(OPEN_SESSION)
+def test_the_function_that_sends_the_venue_a_request_exists() -> None:
+    owner, name = resolve_target(EXCHANGE)
 
     assert inspect.isfunction(getattr(owner, name))
 

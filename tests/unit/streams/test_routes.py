@@ -22,14 +22,16 @@ MESSAGES = {type(message).__name__: type(message) for message, _ in SAMPLES}
 
 
 def routed_types(app: Path, argument: str = "routes") -> Iterator[str]:
-    """Yield the types of the routes in a service's app.py."""
+    """Yield the types of the routes in a service's app.py: of the argument itself, or of the
+    function that builds it.
+    """
     for node in ast.walk(ast.parse(app.read_text())):
-        if (
-            isinstance(node, ast.keyword)
-            and node.arg == argument
-            and isinstance(node.value, ast.Dict)
-        ):
-            yield from (key.id for key in node.value.keys if isinstance(key, ast.Name))
+        is_argument = isinstance(node, ast.keyword) and node.arg == argument
+        is_builder = isinstance(node, ast.FunctionDef) and node.name == f"build_{argument}"
+        if is_argument or is_builder:
+            routes = next((each for each in ast.walk(node) if isinstance(each, ast.Dict)), None)
+            keys = routes.keys if routes is not None else ()
+            yield from (key.id for key in keys if isinstance(key, ast.Name))
 
 
 @pytest.mark.parametrize("app", APPS, ids=lambda app: app.parent.name)
