@@ -32,7 +32,7 @@ test: $(STAMP) ## Unit, contract and integration tests, on a real Kafka, Postgre
 
 # WORKERS: as above; each also runs whole systems, of 2 GB of memory, that wait for much of the time
 test-e2e: $(STAMP) ## The slower end-to-end tests, through all services
-	$(BIN)/pytest -n $${WORKERS:-3} tests/e2e
+	$(BIN)/pytest -n $${WORKERS:-2} tests/e2e
 
 # CELLS=executor: only its cells; SHORT=1; SIDE_BY_SIDE=2; RESULTS=file: continue an earlier run
 crash-matrix: $(STAMP) ## Kill every service at every boundary and check the money (1 to 2 h)

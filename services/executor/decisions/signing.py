@@ -26,6 +26,10 @@ class NewOrder:
     traceparent: str | None
     """The trace that it belongs to; None: it has none."""
 
+    @property
+    def proxy(self) -> str:
+        return self.order.proxy
+
 
 def withdrawal_reason(
     approved: IntentApproved, *, mode: Mode, follow: Follow | None, now: datetime
