@@ -42,6 +42,14 @@ async def get(server: HealthServer, path: str) -> tuple[int, Any]:
         )
 
 
+def find_value(metric: str, text: str) -> float:
+    """Its value among metrics in Prometheus's format: they are those of all tests of the process.
+    0: it is not among them.
+    """
+    values = (line.rpartition(" ")[2] for line in text.splitlines() if line.startswith(metric))
+    return float(next(values, 0))
+
+
 async def test_a_service_that_is_not_ready_says_why(server: HealthServer) -> None:
     assert await get(server, "/ready") == (
         503,
@@ -70,12 +78,14 @@ async def test_a_check_that_raises_is_answered_with_an_error(state: State) -> No
 
 
 async def test_metrics_are_served(server: HealthServer) -> None:
-    metrics.copy_refused(Refusal.TRADE_TOO_OLD)
+    refused = 'slipstream_refusals_total{reason="trade_too_old"}'
+    before = find_value(refused, (await get(server, "/metrics"))[1])
 
+    metrics.copy_refused(Refusal.TRADE_TOO_OLD)
     status, text = await get(server, "/metrics")
 
     assert status == 200
-    assert 'slipstream_refusals_total{reason="trade_too_old"} 1.0' in text
+    assert find_value(refused, text) == before + 1
 
 
 async def test_any_free_port_is_used_by_default(server: HealthServer) -> None:

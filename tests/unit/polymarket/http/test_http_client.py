@@ -380,8 +380,10 @@ async def test_without_a_valid_certificate_nothing_is_sent(
 
 async def test_a_server_without_tls_gets_no_request() -> None:
     server = answering(Answer())
-    async with server, open_client(f"https://{HOST}:{server.port}") as client:
-        with pytest.raises(NotConnected):
+    url = f"https://{HOST}:{server.port}"
+    timeouts = Timeouts(connect_s=1, acquire_s=60, reply_s=60, total_s=60)
+    async with server, open_client(url, timeouts=timeouts) as client:
+        with pytest.raises(NotConnected):  # it never answers the handshake
             await post(client)
 
     assert not any(b"POST" in request for request in server.requests)
