@@ -9,11 +9,26 @@ from shared.messages.base import Message
 from shared.messages.intents import IntentApproved
 from shared.messages.orders import OrderState, TradeReported
 from shared.messages.transactions import FillsSettled
+from shared.streams.routes import Outcome, Received
 
 UNANSWERED = (OrderState.SIGNED, OrderState.UNKNOWN, OrderState.KILLED)
 
 
-class PlaceThenRecord(Handler):
+class OneByOne(Handler):
+    """Leaves every message of a batch to its ordinary route, which the wrong orderings replace."""
+
+    async def on_intents_approved(
+        self, batch: Sequence[Received[IntentApproved]]
+    ) -> Sequence[Outcome]:
+        return [None] * len(batch)
+
+    async def on_fills_settled_of_many(
+        self, batch: Sequence[Received[FillsSettled]]
+    ) -> Sequence[Outcome]:
+        return [None] * len(batch)
+
+
+class PlaceThenRecord(OneByOne):
     """Signs, sends, and records once the reply is there: after a crash in between, the order is
     built and sent anew.
     """
@@ -31,7 +46,7 @@ class PlaceThenRecord(Handler):
         )
 
 
-class UnknownIsFailed(Handler):
+class UnknownIsFailed(OneByOne):
     """Records first, but takes an order without a reply as failed, and ignores its trades."""
 
     async def on_trade_reported(self, trade: TradeReported) -> Sequence[Message]:
