@@ -6,13 +6,13 @@ counts once, with the sums of the chain's logs.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import accumulate, pairwise
 
-from services.executor.decisions.orders import Order, apply_found_trades, apply_trades
+from services.executor.decisions.orders import Order, apply_new_trades
 from services.executor.decisions.trades import FINAL_STATUSES, Trade, merge_trades
 from shared.domain.money import ROUNDING_TOLERANCE_SHARES
-from shared.messages.orders import FINAL_STATES, OrderState, TradeStatus
+from shared.messages.orders import FINAL_STATES, TradeStatus
 from shared.messages.transactions import FillsSettled, TransactionState
 
 
@@ -84,33 +84,14 @@ def sum_fills(settled: FillsSettled) -> dict[str, list[Fill]]:
     return by_order
 
 
-def settle(
-    recorded: RecordedOrder, fills: Iterable[Fill], *, now: datetime, verify_for: timedelta
-) -> Settlement:
+def settle(recorded: RecordedOrder, fills: Iterable[Fill], *, now: datetime) -> Settlement:
     """The order and its trades after these fills of it."""
     order, trades, changed = recorded.order, recorded.trades, tuple[Trade, ...]()
     for fill in fills:
         settled = _apply_fill(trades, fill)
         trades, changed = merge_trades(trades, settled), merge_trades(changed, settled)
-    after = order
-    if changed or order.state not in FINAL_STATES:
-        after = _apply_settled(order, trades, now=now, verify_for=verify_for)
+    after = apply_new_trades(order, trades, now=now) if changed else order
     return Settlement(before=order, after=after, trades=changed)
-
-
-def _apply_settled(
-    order: Order, trades: Sequence[Trade], *, now: datetime, verify_for: timedelta
-) -> Order:
-    """A fill proves a match, as the trades of a lookup do: also of an order that was taken to have
-    none. What has been matched is known in full where the venue's reply to the order said it.
-    """
-    if order.state is OrderState.CONFIRMED or (
-        order.state is OrderState.MATCHED and order.unverified_since is None
-    ):
-        return apply_trades(order, trades)
-    if order.state in FINAL_STATES:
-        order = replace(order, reason=f"it was {order.state}, and the chain has a fill of it")
-    return apply_found_trades(order, trades, now=now, verify_for=verify_for)
 
 
 def _apply_fill(trades: Sequence[Trade], fill: Fill) -> list[Trade]:
