@@ -43,7 +43,9 @@ class Trade:
 
     @property
     def is_settled(self) -> bool:
-        """Whether it is in a final block, with the amounts of the chain's logs."""
+        """Whether its transaction is in a final block. Its amounts are those of the chain's logs,
+        unless it shares the transaction with another trade and no fills of it were read yet.
+        """
         return self.chain_state == TransactionState.FINAL
 
 
@@ -90,13 +92,16 @@ def _apply_report(
 ) -> Trade | None:
     """The trade as the report leaves it; None: the report changes nothing."""
     settled = [trade for trade in known if trade.is_settled]
-    if any(trade.transaction_hash == report.transaction_hash for trade in settled):
-        return None
+    is_counted = any(trade.transaction_hash == report.transaction_hash for trade in settled)
     same = next((trade for trade in known if trade.trade_id == report.trade_id), None)
     if same is None:
         is_known = settled and not _is_another(report, settled, matched_shares=matched_shares)
-        return None if is_known else _build_trade(report)
+        return None if is_counted or is_known else _build_trade(report)
     if not is_update(same, report):
+        return None
+    if same.is_settled and report.status is TradeStatus.CONFIRMED:
+        return replace(same, status=TradeStatus.CONFIRMED)
+    if same.is_settled or is_counted:
         return None
     return replace(
         same,
