@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -22,7 +23,7 @@ from services.executor.decisions import (
     sum_fills,
 )
 from shared.messages.orders import FINAL_STATES, OrderState, TradeReported, TradeStatus
-from shared.messages.transactions import FillsSettled
+from shared.messages.transactions import FillsSettled, TransactionState
 from tests.builders import (
     NOON,
     ORDER_HASH,
@@ -262,6 +263,126 @@ def test_two_trades_of_one_transaction_have_its_amounts_together() -> None:
         3,
     )
     assert settlement.after.state is OrderState.CONFIRMED
+
+
+def resolved_trade(name: str, **overrides: Any) -> Trade:
+    """As the venue has named it, before a watch has found its transaction in a final block."""
+    known = Trade(
+        trade_id=name,
+        status=TradeStatus.MINED,
+        shares=shares(5),
+        usdc=usdc("2.5"),
+        fee_usdc=0,
+        matched_at=NOON,
+        transaction_hash=TRANSACTION,
+        chain_state=TransactionState.FINAL,
+    )
+    return replace(known, **overrides)
+
+
+def test_trades_in_a_final_block_are_confirmed_by_the_venue_with_the_amounts_of_the_chain() -> None:
+    order = matched()
+    recorded = RecordedOrder(
+        order=order, trades=(resolved_trade("venue-1"), resolved_trade("venue-2"))
+    )
+    for trade_id in ("venue-1", "venue-2"):
+        confirmed = a_trade(
+            trade_id=trade_id, status=TradeStatus.CONFIRMED, transaction_hash=TRANSACTION
+        )
+        recorded = report(order, recorded.trades, confirmed)
+
+    assert recorded.trades == tuple(
+        resolved_trade(name, status=TradeStatus.CONFIRMED) for name in ("venue-1", "venue-2")
+    )
+    assert (recorded.order.state, recorded.order.shares) == (OrderState.CONFIRMED, shares(10))
+
+
+@pytest.mark.parametrize(
+    ("status", "transaction_hash"),
+    [(TradeStatus.FAILED, TRANSACTION), (TradeStatus.RETRYING, ""), (TradeStatus.MINED, REVERTED)],
+)
+def test_a_trade_in_a_final_block_is_not_undone_by_the_venue(
+    status: TradeStatus, transaction_hash: str
+) -> None:
+    known = (resolved_trade("venue-1"),)
+
+    late = a_trade(status=status, transaction_hash=transaction_hash)
+
+    assert apply_reports(known, [late], matched_shares=shares(10)) == ()
+
+
+def halves(*fates: tuple[TradeStatus, str]) -> tuple[Trade, ...]:
+    """Two trades of five shares each, as the venue has named them."""
+    return tuple(
+        resolved_trade(
+            f"venue-{number}", status=status, transaction_hash=transaction, chain_state=""
+        )
+        for number, (status, transaction) in enumerate(fates, start=1)
+    )
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ((TradeStatus.MINED, TRANSACTION), (TradeStatus.RETRYING, REVERTED)),
+        ((TradeStatus.RETRYING, REVERTED), (TradeStatus.MATCHED, "")),
+        ((TradeStatus.CONFIRMED, TRANSACTION), (TradeStatus.MINED, REVERTED)),
+    ],
+)
+def test_a_fill_is_the_trade_whose_transaction_is_least_certain(
+    first: tuple[TradeStatus, str], second: tuple[TradeStatus, str]
+) -> None:
+    known = halves(first, second)
+    fill = a_chain_fill(transaction_hash=OTHER_TRANSACTION, shares=shares(5), usdc=usdc("2.5"))
+
+    settlement = apply_fills(matched(), fills_settled(fills=(fill,)), trades=known)
+
+    assert [trade.trade_id for trade in settlement.trades] == ["venue-2"]
+
+
+def test_a_fill_of_another_amount_is_a_trade_of_its_own_where_the_match_has_room_for_both() -> None:
+    retried = resolved_trade(
+        "venue-1",
+        status=TradeStatus.RETRYING,
+        shares=shares(6),
+        transaction_hash=REVERTED,
+        chain_state="",
+    )
+    fill = a_chain_fill(transaction_hash=OTHER_TRANSACTION, shares=shares(4), usdc=usdc(2))
+
+    settlement = apply_fills(matched(), fills_settled(fills=(fill,)), trades=(retried,))
+
+    assert [trade.trade_id for trade in settlement.trades] == [OTHER_TRANSACTION]
+    failed = a_trade(status=TradeStatus.FAILED, transaction_hash=REVERTED)
+    ended = report(settlement.after, (retried, *settlement.trades), failed)
+    assert (ended.order.state, ended.order.shares) == (OrderState.CONFIRMED, shares(4))
+
+
+def test_a_confirmed_trade_that_names_a_replaced_transaction_counts_once() -> None:
+    confirmed = report(
+        matched(), (), a_trade(status=TradeStatus.CONFIRMED, transaction_hash=REVERTED)
+    )
+    assert confirmed.order.state is OrderState.CONFIRMED
+
+    settlement = apply_fills(confirmed.order, fills_settled(), trades=confirmed.trades)
+
+    assert [(trade.trade_id, trade.transaction_hash) for trade in settlement.trades] == [
+        ("venue-1", TRANSACTION)
+    ]
+    assert settlement.after.shares == shares(10)
+
+
+def test_exact_amounts_instead_of_rounded_ones_contradict_nothing() -> None:
+    ended = report(
+        matched(), (), a_trade(status=TradeStatus.CONFIRMED, transaction_hash=TRANSACTION)
+    )
+    exact = a_chain_fill(shares=shares(10) + 7)
+
+    settlement = apply_fills(ended.order, fills_settled(fills=(exact,)), trades=ended.trades)
+
+    assert settlement.after.shares == shares(10) + 7
+    assert settlement.is_reported
+    assert not settlement.contradicts
 
 
 PARTS = ((TRANSACTION, "venue-1", shares(4)), (OTHER_TRANSACTION, "venue-2", shares(6)))
