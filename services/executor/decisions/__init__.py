@@ -20,7 +20,6 @@ from services.executor.decisions.orders import (
     VenueReply,
     apply_lookup,
     apply_matched_amounts,
-    apply_new_trades,
     apply_reply,
     apply_save,
     apply_trades,
@@ -41,6 +40,7 @@ from services.executor.decisions.settlement import (
     Fill,
     RecordedOrder,
     Settlement,
+    apply_new_trades,
     settle,
     sum_fills,
 )

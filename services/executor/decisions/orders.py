@@ -267,22 +267,6 @@ def apply_lookup(
     )
 
 
-def apply_new_trades(order: Order, trades: Iterable[Trade], *, now: datetime) -> Order:
-    """The order after a report or a final block has made trades of it known: it was matched, also
-    if it was taken to have no trade.
-
-    ``trades``: all that are known. They are complete where the reply to the order, or a lookup, has
-    said how much was matched. Of any other order only a lookup says so, which may end it.
-    """
-    if order.state is OrderState.CONFIRMED or (
-        order.state is OrderState.MATCHED and order.unverified_since is None
-    ):
-        return apply_trades(order, trades)
-    if order.state in FINAL_STATES:
-        order = replace(order, reason=f"it was {order.state}, and a trade of it has become known")
-    return apply_trades(replace(order, state=OrderState.MATCHED, unverified_since=now), trades)
-
-
 def apply_matched_amounts(order: Order, reports: Iterable[TradeReported]) -> Order:
     """The order with the amounts of these trades of it, where they are more than is known of it to
     be matched. Failed ones do not count.

@@ -1,4 +1,4 @@
-"""Decides what the fills of final blocks make of an order and its trades. Pure.
+"""Decides what fills of final blocks, and reports, make of an order and its trades. Pure.
 
 The fills and the venue's reports may come in any order and repeatedly: in the end each transaction
 counts once, with the sums of the chain's logs.
@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import accumulate, pairwise
 
-from services.executor.decisions.orders import Order, apply_new_trades
+from services.executor.decisions.orders import Order, apply_trades
 from services.executor.decisions.trades import FINAL_STATUSES, Trade, merge_trades
 from shared.domain.money import ROUNDING_TOLERANCE_SHARES
-from shared.messages.orders import FINAL_STATES, TradeStatus
+from shared.messages.orders import FINAL_STATES, OrderState, TradeStatus
 from shared.messages.transactions import FillsSettled, TransactionState
 
 
@@ -95,6 +95,22 @@ def settle(recorded: RecordedOrder, fills: Iterable[Fill], *, now: datetime) -> 
         trades, changed = merge_trades(trades, settled), merge_trades(changed, settled)
     after = apply_new_trades(order, trades, now=now) if changed else order
     return Settlement(before=order, after=after, trades=changed)
+
+
+def apply_new_trades(order: Order, trades: Iterable[Trade], *, now: datetime) -> Order:
+    """The order after a report or a final block has made trades of it known: it was matched, also
+    if it was taken to have no trade.
+
+    ``trades``: all that are known. They are complete where the reply to the order, or a lookup, has
+    said how much was matched. Of any other order only a lookup says so, which may end it.
+    """
+    if order.state is OrderState.CONFIRMED or (
+        order.state is OrderState.MATCHED and order.unverified_since is None
+    ):
+        return apply_trades(order, trades)
+    if order.state in FINAL_STATES:
+        order = replace(order, reason=f"it was {order.state}, and a trade of it has become known")
+    return apply_trades(replace(order, state=OrderState.MATCHED, unverified_since=now), trades)
 
 
 def _apply_fill(trades: Sequence[Trade], fill: Fill, *, matched_shares: int) -> list[Trade]:
