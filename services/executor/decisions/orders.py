@@ -1,6 +1,6 @@
 """Decides the next step of an order from what is known of it. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -248,7 +248,7 @@ def apply_lookup(
     lag so far behind that it hides a trade.
     """
     if lookup.trades:
-        return apply_found_trades(order, lookup.trades, now=now, verify_for=verify_for)
+        return _apply_found_trades(order, lookup.trades, now=now, verify_for=verify_for)
     if order.state is OrderState.MATCHED:  # the venue reported the match: this view is older
         return order
     order = _expire(order, now=now) if order.state is OrderState.SIGNED else order
@@ -267,10 +267,20 @@ def apply_lookup(
     )
 
 
-def apply_found_trades(
+def apply_matched_amounts(order: Order, reports: Iterable[TradeReported]) -> Order:
+    """The order with the amounts of these trades of it, where they are more than is known of it to
+    be matched. Failed ones do not count.
+    """
+    counted = [report for report in reports if report.status is not TradeStatus.FAILED]
+    if sum(report.shares for report in counted) <= order.shares:
+        return order
+    return _sum_up(order, counted)
+
+
+def _apply_found_trades(
     order: Order, trades: Iterable[TradeReported | Trade], *, now: datetime, verify_for: timedelta
 ) -> Order:
-    """The order with trades that were found, by a lookup or on the chain: it was matched."""
+    """The order with the trades that a lookup has found: it was matched."""
     matched = replace(
         order,
         state=OrderState.MATCHED,
@@ -343,17 +353,21 @@ def apply_trades(order: Order, trades: Iterable[TradeReported | Trade]) -> Order
     if sum(trade.shares for trade in known) + ROUNDING_TOLERANCE_SHARES < order.shares:
         return replace(order, state=OrderState.MATCHED)
     counted = [trade for trade in known if trade.status is not TradeStatus.FAILED]
-    summed = replace(
-        order,
-        shares=sum(trade.shares for trade in counted),
-        usdc=sum(trade.usdc for trade in counted),
-        fee_usdc=sum(trade.fee_usdc for trade in counted),
-    )
+    summed = _sum_up(order, counted)
     if order.unverified_since is not None or any(
         trade.status not in FINAL_STATUSES for trade in known
     ):
         return replace(summed, state=OrderState.MATCHED)
     return replace(summed, state=OrderState.CONFIRMED if counted else OrderState.FAILED)
+
+
+def _sum_up(order: Order, trades: Sequence[TradeReported | Trade]) -> Order:
+    return replace(
+        order,
+        shares=sum(trade.shares for trade in trades),
+        usdc=sum(trade.usdc for trade in trades),
+        fee_usdc=sum(trade.fee_usdc for trade in trades),
+    )
 
 
 def obstacle_may_pass(order: Order) -> bool:

@@ -1,4 +1,4 @@
-"""Decides what the fills of final blocks make of an order and its trades. Pure.
+"""Decides what fills of final blocks, and reports, make of an order and its trades. Pure.
 
 The fills and the venue's reports may come in any order and repeatedly: in the end each transaction
 counts once, with the sums of the chain's logs.
@@ -6,10 +6,10 @@ counts once, with the sums of the chain's logs.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import accumulate, pairwise
 
-from services.executor.decisions.orders import Order, apply_found_trades, apply_trades
+from services.executor.decisions.orders import Order, apply_trades
 from services.executor.decisions.trades import FINAL_STATUSES, Trade, merge_trades
 from shared.domain.money import ROUNDING_TOLERANCE_SHARES
 from shared.messages.orders import FINAL_STATES, OrderState, TradeStatus
@@ -50,9 +50,12 @@ class Settlement:
 
     @property
     def contradicts(self) -> bool:
-        """Whether the order had ended as something else than the chain shows."""
+        """Whether the order had ended as something else than the chain shows. Exact amounts instead
+        of rounded ones are nothing else.
+        """
         return self.before.state in FINAL_STATES and (
-            self.after.state is not self.before.state or self.after.shares != self.before.shares
+            self.after.state is not self.before.state
+            or abs(self.after.shares - self.before.shares) > ROUNDING_TOLERANCE_SHARES
         )
 
     @property
@@ -84,43 +87,47 @@ def sum_fills(settled: FillsSettled) -> dict[str, list[Fill]]:
     return by_order
 
 
-def settle(
-    recorded: RecordedOrder, fills: Iterable[Fill], *, now: datetime, verify_for: timedelta
-) -> Settlement:
+def settle(recorded: RecordedOrder, fills: Iterable[Fill], *, now: datetime) -> Settlement:
     """The order and its trades after these fills of it."""
     order, trades, changed = recorded.order, recorded.trades, tuple[Trade, ...]()
     for fill in fills:
-        settled = _apply_fill(trades, fill)
+        settled = _apply_fill(trades, fill, matched_shares=order.shares)
         trades, changed = merge_trades(trades, settled), merge_trades(changed, settled)
-    after = order
-    if changed or order.state not in FINAL_STATES:
-        after = _apply_settled(order, trades, now=now, verify_for=verify_for)
+    after = apply_new_trades(order, trades, now=now) if changed else order
     return Settlement(before=order, after=after, trades=changed)
 
 
-def _apply_settled(
-    order: Order, trades: Sequence[Trade], *, now: datetime, verify_for: timedelta
-) -> Order:
-    """A fill proves a match, as the trades of a lookup do: also of an order that was taken to have
-    none. What has been matched is known in full where the venue's reply to the order said it.
+def apply_new_trades(order: Order, trades: Iterable[Trade], *, now: datetime) -> Order:
+    """The order after a report or a final block has made trades of it known: it was matched, also
+    if it was taken to have no trade.
+
+    ``trades``: all that are known. They are complete where the reply to the order, or a lookup, has
+    said how much was matched. Of any other order only a lookup says so, which may end it.
     """
     if order.state is OrderState.CONFIRMED or (
         order.state is OrderState.MATCHED and order.unverified_since is None
     ):
         return apply_trades(order, trades)
     if order.state in FINAL_STATES:
-        order = replace(order, reason=f"it was {order.state}, and the chain has a fill of it")
-    return apply_found_trades(order, trades, now=now, verify_for=verify_for)
+        order = replace(order, reason=f"it was {order.state}, and a trade of it has become known")
+    return apply_trades(replace(order, state=OrderState.MATCHED, unverified_since=now), trades)
 
 
-def _apply_fill(trades: Sequence[Trade], fill: Fill) -> list[Trade]:
+def _apply_fill(trades: Sequence[Trade], fill: Fill, *, matched_shares: int) -> list[Trade]:
     """The trades that the fill changes or adds: those of its transaction, or the one that it must
     be, or one that nobody has named yet.
     """
     same = [trade for trade in trades if trade.transaction_hash.lower() == fill.transaction_hash]
-    others = [trade for trade in trades if trade not in same and _may_be_unsettled(trade)]
     room = fill.shares - sum(trade.shares for trade in same)
-    filled = [*same, *_find_filled(others, room, has_same=bool(same))]
+    counted = sum(trade.shares for trade in trades if trade.status is not TradeStatus.FAILED)
+    may_be_new = counted + room <= matched_shares + ROUNDING_TOLERANCE_SHARES
+    others = [
+        trade
+        for trade in trades
+        if trade not in same and _may_be_unsettled(trade, may_be_new=may_be_new)
+    ]
+    found = _find_filled(others, room, may_be_new=may_be_new, has_same=bool(same))
+    filled = [*same, *found]
     if not filled:
         return [
             Trade(
@@ -141,27 +148,43 @@ def _apply_fill(trades: Sequence[Trade], fill: Fill) -> list[Trade]:
     ]
 
 
-def _may_be_unsettled(trade: Trade) -> bool:
+def _may_be_unsettled(trade: Trade, *, may_be_new: bool) -> bool:
     """Whether a trade may be settled by a transaction that is not known to be its own: its own is
-    not known, or may have been replaced by another.
+    not known, or may have been replaced by another. Also of a confirmed one, where the fill cannot
+    be one trade more.
     """
     if trade.is_settled or trade.status is TradeStatus.FAILED:
         return False
-    return trade.status not in FINAL_STATUSES or not trade.transaction_hash
+    return not may_be_new or trade.status not in FINAL_STATUSES or not trade.transaction_hash
 
 
-def _find_filled(others: Sequence[Trade], room: int, *, has_same: bool) -> list[Trade]:
-    """Those of the unsettled trades that make up the so many shares of a transaction. Where the
-    transaction names none, one of them must be it: the one with the nearest amount.
+def _find_filled(
+    others: Iterable[Trade], room: int, *, may_be_new: bool, has_same: bool
+) -> list[Trade]:
+    """Those of the unsettled trades that make up the so many shares of a transaction: the one with
+    this amount. Where the match has no room for one trade more and the transaction names none, one
+    of them must be it: the one with the nearest amount.
     """
-    if not others or room <= ROUNDING_TOLERANCE_SHARES:
+    candidates = sorted(others, key=_certainty_of_transaction)
+    if not candidates or room <= ROUNDING_TOLERANCE_SHARES:
         return []
-    nearest = min(others, key=lambda trade: abs(trade.shares - room))
-    if abs(nearest.shares - room) <= ROUNDING_TOLERANCE_SHARES:
-        return [nearest]
-    if sum(trade.shares for trade in others) <= room + ROUNDING_TOLERANCE_SHARES:
-        return list(others)
-    return [] if has_same else [nearest]
+    for trade in candidates:
+        if abs(trade.shares - room) <= ROUNDING_TOLERANCE_SHARES:
+            return [trade]
+    if may_be_new:
+        return []
+    if sum(trade.shares for trade in candidates) <= room + ROUNDING_TOLERANCE_SHARES:
+        return candidates
+    return [] if has_same else [min(candidates, key=lambda trade: abs(trade.shares - room))]
+
+
+def _certainty_of_transaction(trade: Trade) -> tuple[bool, bool, bool]:
+    """The lower, the sooner a trade has another transaction than the one that it names, if any."""
+    return (
+        bool(trade.transaction_hash),
+        trade.status is not TradeStatus.RETRYING,
+        trade.status is TradeStatus.CONFIRMED,
+    )
 
 
 def _share_out(fill: Fill, trades: Sequence[Trade]) -> list[Trade]:

@@ -43,7 +43,9 @@ class Trade:
 
     @property
     def is_settled(self) -> bool:
-        """Whether it is in a final block, with the amounts of the chain's logs."""
+        """Whether its transaction is in a final block. Its amounts are those of the chain's logs,
+        unless it shares the transaction with another trade and no fills of it were read yet.
+        """
         return self.chain_state == TransactionState.FINAL
 
 
@@ -90,13 +92,16 @@ def _apply_report(
 ) -> Trade | None:
     """The trade as the report leaves it; None: the report changes nothing."""
     settled = [trade for trade in known if trade.is_settled]
-    if any(trade.transaction_hash == report.transaction_hash for trade in settled):
-        return None
+    is_counted = any(trade.transaction_hash == report.transaction_hash for trade in settled)
     same = next((trade for trade in known if trade.trade_id == report.trade_id), None)
     if same is None:
-        is_known = settled and not _is_another(report, settled, matched_shares=matched_shares)
-        return None if is_known else _build_trade(report)
+        is_known = settled and not _is_another(report, known, matched_shares=matched_shares)
+        return None if is_counted or is_known else _build_trade(report)
     if not is_update(same, report):
+        return None
+    if same.is_settled and report.status is TradeStatus.CONFIRMED:
+        return replace(same, status=TradeStatus.CONFIRMED)
+    if same.is_settled or is_counted:
         return None
     return replace(
         same,
@@ -105,15 +110,15 @@ def _apply_report(
     )
 
 
-def _is_another(report: TradeReported, settled: Iterable[Trade], *, matched_shares: int) -> bool:
+def _is_another(report: TradeReported, known: Iterable[Trade], *, matched_shares: int) -> bool:
     """Whether a trade that the venue names for the first time is none of those that the chain has
     settled. Only its end says so: until then, the venue may name a transaction that was replaced.
-    And the settled ones must leave room for it in the match.
+    And the known ones must leave room for it in the match.
     """
-    settled_shares = sum(trade.shares for trade in settled)
+    counted = sum(trade.shares for trade in known if trade.status is not TradeStatus.FAILED)
     return (
         report.status in FINAL_STATUSES
-        and settled_shares + ROUNDING_TOLERANCE_SHARES < matched_shares
+        and counted + report.shares <= matched_shares + ROUNDING_TOLERANCE_SHARES
     )
 
 

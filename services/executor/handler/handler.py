@@ -22,9 +22,10 @@ from services.executor.decisions import (
     Trade,
     VenueLookup,
     apply_lookup,
+    apply_matched_amounts,
+    apply_new_trades,
     apply_reply,
     apply_reports,
-    apply_trades,
     build_confirmation_request,
     build_order_report,
     build_withdrawn_order,
@@ -106,9 +107,8 @@ class Handler:
             logger.warning("a trade of order %s is not recorded: intent %s has order %s", *ids)
             return []
         trades, changed = await self._apply_reports(order, [trade])
-        return await self._save_and_report(
-            order, apply_trades(order, trades), [trade], changed=changed
-        )
+        after = apply_new_trades(order, trades, now=self.now()) if changed else order
+        return await self._save_and_report(order, after, [trade], changed=changed)
 
     async def on_fills_settled(self, settled: FillsSettled) -> Sequence[Message]:
         """Fills of orders that are not ours are the follower's own: they change nothing."""
@@ -229,9 +229,10 @@ class Handler:
         fetched = await self._fetch_lookup(order)
         if fetched is None:
             return await self._save_and_report(order, self._alert_if_needed(order, None), [])
-        trades, changed = await self._apply_reports(order, fetched.reports)
+        matched = apply_matched_amounts(order, fetched.reports)
+        trades, changed = await self._apply_reports(matched, fetched.reports)
         lookup = OrderLookup(trades=trades, is_open=fetched.is_open)
-        after = apply_lookup(order, lookup, now=self.now(), verify_for=self.verify_for)
+        after = apply_lookup(matched, lookup, now=self.now(), verify_for=self.verify_for)
         if needs_chain_check(after):
             after = await self._check_chain(order, after)
         elif (
@@ -273,12 +274,7 @@ class Handler:
     def _settle(self, settled: FillsSettled, recorded: Iterable[RecordedOrder]) -> list[Settlement]:
         fills = sum_fills(settled)
         settlements = [
-            settle(
-                each,
-                fills[each.order.order_hash.lower()],
-                now=self.now(),
-                verify_for=self.verify_for,
-            )
+            settle(each, fills[each.order.order_hash.lower()], now=self.now())
             for each in recorded
             if each.order.proxy == settled.proxy
         ]

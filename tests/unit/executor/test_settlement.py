@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -9,18 +10,20 @@ from hypothesis import strategies as st
 
 from services.executor.decisions import (
     Order,
+    OrderLookup,
     RecordedOrder,
     Settlement,
     Trade,
     VenueReply,
+    apply_lookup,
+    apply_new_trades,
     apply_reports,
-    apply_trades,
     merge_trades,
     settle,
     sum_fills,
 )
 from shared.messages.orders import FINAL_STATES, OrderState, TradeReported, TradeStatus
-from shared.messages.transactions import FillsSettled
+from shared.messages.transactions import FillsSettled, TransactionState
 from tests.builders import (
     NOON,
     ORDER_HASH,
@@ -57,14 +60,20 @@ def apply_fills(
         RecordedOrder(order=order, trades=trades),
         sum_fills(settled)[ORDER_HASH.lower()],
         now=now,
-        verify_for=VERIFY_FOR,
     )
+
+
+def look_up(order: Order, trades: tuple[Trade, ...], *, now: datetime) -> Order:
+    """The order after a lookup that shows no more than these trades."""
+    return apply_lookup(order, OrderLookup(trades=trades), now=now, verify_for=VERIFY_FOR)
 
 
 def report(order: Order, trades: tuple[Trade, ...], trade: TradeReported) -> RecordedOrder:
     """As the handler applies a report of the venue."""
     after = merge_trades(trades, apply_reports(trades, [trade], matched_shares=order.shares))
-    return RecordedOrder(order=apply_trades(order, after), trades=after)
+    if after == trades:
+        return RecordedOrder(order=order, trades=trades)
+    return RecordedOrder(order=apply_new_trades(order, after, now=NOON), trades=after)
 
 
 def amounts(trades: tuple[Trade, ...]) -> set[tuple[str, TradeStatus, int, int, int]]:
@@ -128,10 +137,12 @@ def test_an_order_without_an_outcome_is_matched_by_a_fill_as_by_a_lookups_trades
 
     assert (settlement.after.state, settlement.after.unverified_since) == (OrderState.MATCHED, NOON)
     assert (settlement.is_reported, settlement.contradicts) == (False, False)
-    later = apply_fills(
+    again = apply_fills(
         settlement.after, fills_settled(), trades=settlement.trades, now=NOON + VERIFY_FOR
     )
-    assert (later.after.state, later.after.shares) == (OrderState.CONFIRMED, shares(10))
+    assert again.is_known
+    later = look_up(settlement.after, settlement.trades, now=NOON + VERIFY_FOR)
+    assert (later.state, later.shares) == (OrderState.CONFIRMED, shares(10))
 
 
 @pytest.mark.parametrize("state", sorted(FINAL_STATES - {OrderState.CONFIRMED}))
@@ -141,10 +152,8 @@ def test_a_fill_corrects_an_order_that_had_ended_without_one(state: OrderState) 
     assert settlement.contradicts
     assert settlement.after.state is OrderState.MATCHED
     assert state in settlement.after.reason
-    later = apply_fills(
-        settlement.after, fills_settled(), trades=settlement.trades, now=NOON + VERIFY_FOR
-    )
-    assert (later.after.state, later.is_reported) == (OrderState.CONFIRMED, True)
+    later = look_up(settlement.after, settlement.trades, now=NOON + VERIFY_FOR)
+    assert later.state is OrderState.CONFIRMED
 
 
 def test_the_same_fills_of_a_confirmed_order_change_nothing_and_it_is_reported_again() -> None:
@@ -256,6 +265,126 @@ def test_two_trades_of_one_transaction_have_its_amounts_together() -> None:
     assert settlement.after.state is OrderState.CONFIRMED
 
 
+def resolved_trade(name: str, **overrides: Any) -> Trade:
+    """As the venue has named it, before a watch has found its transaction in a final block."""
+    known = Trade(
+        trade_id=name,
+        status=TradeStatus.MINED,
+        shares=shares(5),
+        usdc=usdc("2.5"),
+        fee_usdc=0,
+        matched_at=NOON,
+        transaction_hash=TRANSACTION,
+        chain_state=TransactionState.FINAL,
+    )
+    return replace(known, **overrides)
+
+
+def test_trades_in_a_final_block_are_confirmed_by_the_venue_with_the_amounts_of_the_chain() -> None:
+    order = matched()
+    recorded = RecordedOrder(
+        order=order, trades=(resolved_trade("venue-1"), resolved_trade("venue-2"))
+    )
+    for trade_id in ("venue-1", "venue-2"):
+        confirmed = a_trade(
+            trade_id=trade_id, status=TradeStatus.CONFIRMED, transaction_hash=TRANSACTION
+        )
+        recorded = report(order, recorded.trades, confirmed)
+
+    assert recorded.trades == tuple(
+        resolved_trade(name, status=TradeStatus.CONFIRMED) for name in ("venue-1", "venue-2")
+    )
+    assert (recorded.order.state, recorded.order.shares) == (OrderState.CONFIRMED, shares(10))
+
+
+@pytest.mark.parametrize(
+    ("status", "transaction_hash"),
+    [(TradeStatus.FAILED, TRANSACTION), (TradeStatus.RETRYING, ""), (TradeStatus.MINED, REVERTED)],
+)
+def test_a_trade_in_a_final_block_is_not_undone_by_the_venue(
+    status: TradeStatus, transaction_hash: str
+) -> None:
+    known = (resolved_trade("venue-1"),)
+
+    late = a_trade(status=status, transaction_hash=transaction_hash)
+
+    assert apply_reports(known, [late], matched_shares=shares(10)) == ()
+
+
+def halves(*fates: tuple[TradeStatus, str]) -> tuple[Trade, ...]:
+    """Two trades of five shares each, as the venue has named them."""
+    return tuple(
+        resolved_trade(
+            f"venue-{number}", status=status, transaction_hash=transaction, chain_state=""
+        )
+        for number, (status, transaction) in enumerate(fates, start=1)
+    )
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ((TradeStatus.MINED, TRANSACTION), (TradeStatus.RETRYING, REVERTED)),
+        ((TradeStatus.RETRYING, REVERTED), (TradeStatus.MATCHED, "")),
+        ((TradeStatus.CONFIRMED, TRANSACTION), (TradeStatus.MINED, REVERTED)),
+    ],
+)
+def test_a_fill_is_the_trade_whose_transaction_is_least_certain(
+    first: tuple[TradeStatus, str], second: tuple[TradeStatus, str]
+) -> None:
+    known = halves(first, second)
+    fill = a_chain_fill(transaction_hash=OTHER_TRANSACTION, shares=shares(5), usdc=usdc("2.5"))
+
+    settlement = apply_fills(matched(), fills_settled(fills=(fill,)), trades=known)
+
+    assert [trade.trade_id for trade in settlement.trades] == ["venue-2"]
+
+
+def test_a_fill_of_another_amount_is_a_trade_of_its_own_where_the_match_has_room_for_both() -> None:
+    retried = resolved_trade(
+        "venue-1",
+        status=TradeStatus.RETRYING,
+        shares=shares(6),
+        transaction_hash=REVERTED,
+        chain_state="",
+    )
+    fill = a_chain_fill(transaction_hash=OTHER_TRANSACTION, shares=shares(4), usdc=usdc(2))
+
+    settlement = apply_fills(matched(), fills_settled(fills=(fill,)), trades=(retried,))
+
+    assert [trade.trade_id for trade in settlement.trades] == [OTHER_TRANSACTION]
+    failed = a_trade(status=TradeStatus.FAILED, transaction_hash=REVERTED)
+    ended = report(settlement.after, (retried, *settlement.trades), failed)
+    assert (ended.order.state, ended.order.shares) == (OrderState.CONFIRMED, shares(4))
+
+
+def test_a_confirmed_trade_that_names_a_replaced_transaction_counts_once() -> None:
+    confirmed = report(
+        matched(), (), a_trade(status=TradeStatus.CONFIRMED, transaction_hash=REVERTED)
+    )
+    assert confirmed.order.state is OrderState.CONFIRMED
+
+    settlement = apply_fills(confirmed.order, fills_settled(), trades=confirmed.trades)
+
+    assert [(trade.trade_id, trade.transaction_hash) for trade in settlement.trades] == [
+        ("venue-1", TRANSACTION)
+    ]
+    assert settlement.after.shares == shares(10)
+
+
+def test_exact_amounts_instead_of_rounded_ones_contradict_nothing() -> None:
+    ended = report(
+        matched(), (), a_trade(status=TradeStatus.CONFIRMED, transaction_hash=TRANSACTION)
+    )
+    exact = a_chain_fill(shares=shares(10) + 7)
+
+    settlement = apply_fills(ended.order, fills_settled(fills=(exact,)), trades=ended.trades)
+
+    assert settlement.after.shares == shares(10) + 7
+    assert settlement.is_reported
+    assert not settlement.contradicts
+
+
 PARTS = ((TRANSACTION, "venue-1", shares(4)), (OTHER_TRANSACTION, "venue-2", shares(6)))
 FILLS = tuple(
     fills_settled(
@@ -306,6 +435,8 @@ def test_in_whatever_order_fills_reports_and_the_reply_come_each_transaction_cou
     order, trades = recorded.order, recorded.trades
 
     assert amounts(trades) == EXPECTED
-    later = apply_fills(order, FILLS[0], trades=trades, now=NOON + seconds(120))
-    assert (later.after.state, later.after.shares) == (OrderState.CONFIRMED, shares(10) + 10)
-    assert later.trades == ()
+    again = apply_fills(order, FILLS[0], trades=trades, now=NOON + seconds(120))
+    assert again.is_known
+    if order.unverified_since is not None:
+        order = look_up(order, trades, now=NOON + seconds(120))
+    assert (order.state, order.shares) == (OrderState.CONFIRMED, shares(10) + 10)
