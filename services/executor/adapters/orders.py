@@ -233,7 +233,7 @@ class PostgresOrders:
             for update in updates
         ]
 
-    async def _write(self, updates: Sequence[OrderUpdate]) -> list[Row]:
+    async def _write(self, updates: Sequence[OrderUpdate]) -> Sequence[Row]:
         """Raises: Transient."""
         answered = [
             update._replace(answered_at=late.at)
