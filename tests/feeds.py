@@ -116,6 +116,9 @@ class FakePartitionCursors:
         lowest = min(self.stored.values(), default=None)
         return {number: self.stored.get(number, lowest) for number in partitions}
 
+    async def begin(self, block: int, *, count: int) -> None:
+        self.stored = dict.fromkeys(range(count), block) | self.stored
+
     async def save(self, leases: Sequence[LeaseId], block: int) -> None:
         for partition, token in leases:
             if token == self.newest.get(partition):

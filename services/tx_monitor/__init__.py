@@ -3,7 +3,8 @@ transaction is mined and final.
 
 consumes    chain-requests, chain-reports (by proxy), which its own feed writes
 produces    chain-results (by proxy); chain-reports (by proxy)
-owns        tx_monitor.watches, tx_monitor.open_watches, tx_monitor.partition_cursors
+owns        tx_monitor.watches, tx_monitor.open_watches, tx_monitor.partition_cursors;
+            its rows of control.leases
 guarantees  fills are published once their block is final, never before, and again with the same
             ids where the process died; those of a follower and block are all published, or none,
             with an error, where a log of them cannot be used;

@@ -16,6 +16,12 @@ class PartitionCursors(Protocol):
         """
         ...
 
+    async def begin(self, block: int, *, count: int) -> None:
+        """Have each of all ``count`` partitions that was never read begin after the block, whoever
+        holds it. Raises: Transient.
+        """
+        ...
+
     async def save(self, leases: Sequence[LeaseId], block: int) -> None:
         """Move the cursors of these partitions forward, never back, and none of which the lease is
         not the newest one. Raises: Transient.
@@ -47,11 +53,13 @@ class BlockPositions:
         self._lookback_blocks, self._first_lookback_blocks = lookback_blocks, first_lookback_blocks
         self._next_block: dict[LeaseId, int | None] = {}
         """None: none was read ever."""
+        self._partition_count = 0
 
     async def load(self, leases: Collection[LeaseId], *, partition_count: int) -> None:
         """Begin with the partitions that are new here where their last owner ended, and forget
         those that are lost. Raises: Transient.
         """
+        self._partition_count = partition_count
         self._next_block = {each: at for each, at in self._next_block.items() if each in leases}
         new = [each for each in leases if each not in self._next_block]
         if new:
@@ -67,7 +75,7 @@ class BlockPositions:
         by_start: dict[int, list[LeaseId]] = {}
         for lease in wallets:
             start = self._next_block[lease]
-            first = max(0, head - self._first_lookback_blocks) if start is None else start
+            first = self._first_block(head) if start is None else start
             by_start.setdefault(first, []).append(lease)
         return [
             BlockGroup(
@@ -83,6 +91,9 @@ class BlockPositions:
         """Record that the wallets of these partitions were read up to the block ``through``.
         Raises: Transient.
         """
+        if any(self._next_block.get(each) is None for each in leases):
+            # Partitions that are acquired later would begin where these end.
+            await self._cursors.begin(self._first_block(head) - 1, count=self._partition_count)
         await self._cursors.save(leases, through)
         # Only what is near the head may still be changed by a reorg.
         start = self._start_after(through) if through == head else through + 1
@@ -94,6 +105,10 @@ class BlockPositions:
         """
         starts = [start for start in self._next_block.values() if start is not None]
         return min(starts) - 1 if starts else None
+
+    def _first_block(self, head: int) -> int:
+        """The block to read from where none ever was."""
+        return max(0, head - self._first_lookback_blocks)
 
     def _start_after(self, last_read: int | None) -> int | None:
         return None if last_read is None else max(0, last_read + 1 - self._lookback_blocks)

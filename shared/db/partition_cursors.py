@@ -22,6 +22,13 @@ left join {table} as cursors using (partition)
 """
 """A partition that was never read, because there are more of them than before, begins where the
 last one of the others is: its wallets were theirs."""
+BEGIN = """
+insert into {table} (partition, block_number)
+select number, cast(:block as bigint)
+from generate_series(0, cast(:count as integer) - 1) as number
+order by number
+on conflict (partition) do nothing
+"""
 SAVE = f"""
 with fence as materialized (
     select partition from control.leases
@@ -48,6 +55,7 @@ class PostgresPartitionCursors:
     def __init__(self, engine: AsyncEngine, table: Table, *, service: str) -> None:
         self._engine, self._service = engine, service
         self._load, self._save = LOAD.format(table=table), SAVE.format(table=table)
+        self._begin = BEGIN.format(table=table)
 
     async def load(self, partitions: Sequence[int], *, count: int) -> Mapping[int, int | None]:
         """Return the last block that was read of each; None where none ever was. ``count``: all
@@ -56,6 +64,13 @@ class PostgresPartitionCursors:
         async with autocommit(self._engine) as connection:
             rows = await fetch_rows(connection, self._load, partitions=list(partitions))
         return {row.partition: row.block_number for row in rows}
+
+    async def begin(self, block: int, *, count: int) -> None:
+        """Have each of all ``count`` partitions that was never read begin after the block. No lease
+        is needed: it moves no position. Raises: Transient.
+        """
+        async with autocommit(self._engine) as connection:
+            await fetch_rows(connection, self._begin, block=block, count=count)
 
     async def save(self, leases: Sequence[LeaseId], block: int) -> None:
         """Move the cursors of these partitions forward, never back, where the lease is still the

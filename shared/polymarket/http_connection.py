@@ -137,6 +137,7 @@ class HttpConnection(asyncio.Protocol):
         if is_upgraded:
             self._fail(NoReply("another protocol"))
         elif self._payload is not None:
+            self._will_close = self._will_close or self._has_more()
             self._finish_if_whole()
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -166,6 +167,15 @@ class HttpConnection(asyncio.Protocol):
                 self._will_close = True  # more than was asked for
             elif message.code not in INTERIM_STATUSES:
                 self._message, self._payload = message, payload
+
+    def _has_more(self) -> bool:
+        """Whether the reply is whole, and a part of another one came with it."""
+        if not self._payload.is_eof():
+            return False
+        try:
+            return self._parser.feed_eof() is not None
+        except Exception:  # noqa: BLE001 - as above
+            return True
 
     def _finish_if_whole(self) -> None:
         if (error := self._payload.exception()) is not None:

@@ -113,6 +113,8 @@ class Accepted:
     base units; 0 where nothing matched yet.
     """
 
+    order_id: str
+    """The order's hash, as the venue names it."""
     status: str
     making: int
     taking: int
@@ -331,6 +333,7 @@ def _parse_accepted(body: Mapping[str, Any]) -> Reply:
     if not isinstance(trade_ids, list | tuple) or not is_possible:
         return ReplyLost("accepted with impossible trades or amounts")
     return Accepted(
+        order_id=str(body["orderID"]),
         status=str(body.get("status", "")).lower(),
         making=making,
         taking=taking,

@@ -133,6 +133,17 @@ async def test_a_partition_that_is_new_begins_where_the_last_one_is(
     assert await partitions.load([0, 7], count=8) == {0: 30, 7: 10}
 
 
+async def test_partitions_that_were_never_read_begin_after_the_same_block(
+    partitions: PartitionCursors,
+) -> None:
+    await partitions.save([(1, 2)], 10)
+    await partitions.begin(20, count=3)
+    await partitions.begin(30, count=3)
+    await partitions.begin(40, count=0)
+
+    assert await partitions.load(range(COUNT), count=COUNT) == {0: 20, 1: 10, 2: 20, 3: 10}
+
+
 async def test_all_partitions_begin_where_the_single_cursor_is(
     upgraded: PartitionCursors,
 ) -> None:

@@ -42,8 +42,12 @@ class MatchedOrder:
         self._order = order
 
     @cached_property
+    def order_id(self) -> str:
+        return order_hash(parse_order(self._order), EXCHANGE_V2, "2")
+
+    @cached_property
     def trade(self) -> Mapping[str, object]:
-        return _build_trade(self._order)
+        return _build_trade(self._order, self.order_id)
 
 
 class BenchVenue:
@@ -142,19 +146,19 @@ class BenchVenue:
         maker = order["maker"]
         self._posted[maker] += 1
         self._matched.append(posted)
-        self._orders.setdefault(maker, deque(maxlen=SHOWN_TRADES)).append(MatchedOrder(order))
+        matched = MatchedOrder(order)
+        self._orders.setdefault(maker, deque(maxlen=SHOWN_TRADES)).append(matched)
         if self._posted[maker] % 2 == 0:
             await self._hang_for(maker)
-        salt = str(order["salt"])
         return _json_response(
             {
                 "success": True,
                 "errorMsg": "",
-                "orderID": f"0x{salt}",
+                "orderID": matched.order_id,
                 "status": "matched",
                 "makingAmount": _to_decimal(order["makerAmount"]),
                 "takingAmount": _to_decimal(order["takerAmount"]),
-                "tradeIDs": [salt],
+                "tradeIDs": [str(order["salt"])],
             }
         )
 
@@ -290,16 +294,15 @@ def _build_change(token: str) -> dict[str, str]:
     }
 
 
-def _build_trade(order: Mapping[str, Any]) -> dict[str, object]:
-    signed = parse_order(order)
+def _build_trade(order: Mapping[str, Any], order_id: str) -> dict[str, object]:
     return {
-        "id": str(signed.salt),
-        "taker_order_id": order_hash(signed, EXCHANGE_V2, "2"),
+        "id": str(order["salt"]),
+        "taker_order_id": order_id,
         "status": "CONFIRMED",
         "asset_id": order["tokenId"],
         "size": _to_decimal(order["takerAmount"]),
         "price": "0.52",
         "match_time": "1790000000",
-        "transaction_hash": settlement_transaction(signed.salt),
+        "transaction_hash": settlement_transaction(int(order["salt"])),
         "maker_orders": [],
     }

@@ -1,8 +1,9 @@
 """Saves outcomes some time after they are known, many in one statement.
 
-That an order was matched is nothing to wait for: after a crash it is found as signed and posted,
-and the venue is asked, as for any order whose reply was lost. So it is saved within half a second,
-or by the statement that records its fills, whichever comes first.
+That an order was matched is nothing to wait for: after a crash it is found as signed, which does
+not say whether it was posted. The same bytes are posted again, which the venue recognises, or it is
+looked up, as any order whose reply was lost. So it is saved within half a second, or by the
+statement that records its fills, whichever comes first.
 """
 
 import asyncio
@@ -28,6 +29,7 @@ class LateSaves:
         self._write = write
         self._waiting: dict[str, OrderUpdate] = {}
         """By intent."""
+        self._writing = asyncio.Lock()
 
     async def __call__(self, _publish: Publish) -> None:
         while True:
@@ -37,19 +39,27 @@ class LateSaves:
     def add(self, update: OrderUpdate) -> None:
         self._waiting[update.order.intent_id] = update
 
+    def find(self, intent_id: str) -> OrderUpdate | None:
+        """What waits to be saved of the intent's order; None: nothing does."""
+        return self._waiting.get(intent_id)
+
     def drop(self, intent_id: str) -> None:
         """Forget what another statement has saved."""
         self._waiting.pop(intent_id, None)
 
     async def save_all(self) -> None:
         """Save what waits. What the database did not take now waits for the next time."""
-        while self._waiting:
-            group = list(self._waiting.values())[:MAX_GROUP_SIZE]
-            try:
+        try:
+            await self.flush()
+        except Transient as error:
+            logger.warning("outcomes of orders could not be saved, and are again: %s", error)
+
+    async def flush(self) -> None:
+        """Save all that waits. Raises: Transient; what was not saved waits on."""
+        async with self._writing:
+            while self._waiting:
+                group = list(self._waiting.values())[:MAX_GROUP_SIZE]
                 await self._write(group)
-            except Transient as error:
-                logger.warning("outcomes of orders could not be saved, and are again: %s", error)
-                return
-            for update in group:
-                if self._waiting.get(update.order.intent_id) is update:
-                    del self._waiting[update.order.intent_id]
+                for update in group:
+                    if self._waiting.get(update.order.intent_id) is update:
+                        del self._waiting[update.order.intent_id]

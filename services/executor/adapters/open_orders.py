@@ -7,7 +7,7 @@ later (``LateSaves``); and it is forgotten with the lease.
 """
 
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from services.executor.decisions import Order, RecordedOrder, Trade, apply_save, merge_trades
@@ -44,14 +44,26 @@ class OpenOrder:
     lease_id: LeaseId
 
 
+@dataclass(slots=True)
+class WrittenMeanwhile:
+    """What was written while a lease's orders were read, by intent."""
+
+    orders: dict[str, Order] = field(default_factory=dict)
+    """As they were written."""
+    trades: set[str] = field(default_factory=set)
+    """The orders of which only the trades were written."""
+    unknown: set[str] = field(default_factory=set)
+    """The orders that were written or were not."""
+
+
 class OpenOrders:
     def __init__(self, leases: LeaseKeeper) -> None:
         self._leases = leases
         self._loaded: set[LeaseId] = set()
         self._by_intent: dict[str, OpenOrder] = {}
         self._intent_by_hash: dict[str, str] = {}
-        self._written_meanwhile: dict[LeaseId, dict[str, Order]] = {}
-        """By lease whose orders are being read: those that were written since, as written."""
+        self._written_meanwhile: dict[LeaseId, WrittenMeanwhile] = {}
+        """By lease whose orders are being read."""
 
     def find(self, intent_id: str) -> Order | None:
         """The intent's order. None: it is not open, or not known here."""
@@ -82,18 +94,20 @@ class OpenOrders:
         """Note what is written under these leases from now on: what is read may not show it."""
         partitions = {partition for partition, _ in lease_ids}
         self._forget_unless(lambda lease_id: lease_id[0] not in partitions)
-        self._written_meanwhile |= {lease_id: {} for lease_id in lease_ids}
+        self._written_meanwhile |= {lease_id: WrittenMeanwhile() for lease_id in lease_ids}
 
     def end_reading(self, lease_ids: Collection[LeaseId], read: Iterable[RecordedOrder]) -> None:
         """Know the open orders that were read under these leases."""
-        written = {id_: self._written_meanwhile.pop(id_, {}) for id_ in lease_ids}
+        meanwhile = {id_: self._written_meanwhile.pop(id_, WrittenMeanwhile()) for id_ in lease_ids}
         self._loaded |= set(lease_ids)
         for recorded in read:
-            lease_id = self._lease_id(recorded.order.proxy)
-            if lease_id in written and recorded.order.intent_id not in written[lease_id]:
-                self._put(recorded.order, recorded.trades, lease_id)
-        for lease_id, orders in written.items():
-            for order in orders.values():
+            lease_id, intent_id = self._lease_id(recorded.order.proxy), recorded.order.intent_id
+            if lease_id not in meanwhile or intent_id in meanwhile[lease_id].unknown:
+                continue
+            are_known = intent_id not in meanwhile[lease_id].trades
+            self._put(recorded.order, recorded.trades if are_known else None, lease_id)
+        for lease_id, written in meanwhile.items():
+            for order in written.orders.values():
                 self._put(order, None, lease_id)
 
     def give_up_reading(self, lease_ids: Collection[LeaseId]) -> None:
@@ -103,8 +117,9 @@ class OpenOrders:
     def add(self, order: Order, lease: Lease, *, trades: tuple[Trade, ...] | None) -> None:
         """Know an order that was recorded, or read, under the lease. ``trades`` None: unknown."""
         lease_id = (lease.partition, lease.token)
-        if lease_id in self._written_meanwhile:
-            self._written_meanwhile[lease_id][order.intent_id] = order
+        if (meanwhile := self._meanwhile(lease)) is not None:
+            meanwhile.orders[order.intent_id] = order
+            meanwhile.unknown.discard(order.intent_id)
         elif lease_id in self._loaded:
             self._put(order, trades, lease_id)
 
@@ -117,10 +132,27 @@ class OpenOrders:
         trades = None if known.trades is None else merge_trades(known.trades, changed)
         self.add(apply_save(known.order, saved), lease, trades=trades)
 
+    def forget_trades(self, intent_id: str, lease: Lease) -> None:
+        """Have the trades of the order read again: they were changed under the lease."""
+        if (meanwhile := self._meanwhile(lease)) is not None:
+            meanwhile.trades.add(intent_id)
+        self.follow_trades(intent_id, None)
+
+    def forget(self, intent_id: str, lease: Lease) -> None:
+        """Have the order read again: whether it was changed under the lease is not known."""
+        if (meanwhile := self._meanwhile(lease)) is not None:
+            meanwhile.orders.pop(intent_id, None)
+            meanwhile.unknown.add(intent_id)
+        self._forget(intent_id)
+
     def follow_trades(self, intent_id: str, trades: tuple[Trade, ...] | None) -> None:
         """Know all trades of an open order; None: they have to be read again."""
         if (known := self._by_intent.get(intent_id)) is not None:
             known.trades = trades
+
+    def _meanwhile(self, lease: Lease) -> WrittenMeanwhile | None:
+        """None: the orders of the lease are not being read."""
+        return self._written_meanwhile.get((lease.partition, lease.token))
 
     def _find(self, intent_id: str) -> OpenOrder | None:
         known = self._by_intent.get(intent_id)

@@ -1,5 +1,6 @@
 """Executor's records of orders and trades, in PostgreSQL, and in memory while they are open."""
 
+import logging
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import TypeVar
@@ -24,10 +25,14 @@ from services.executor.decisions import NewOrder, Order, RecordedOrder, Settleme
 from shared.db.engine import autocommit, fetch_rows, transaction
 from shared.db.group_commit import GroupCommit
 from shared.db.leases import Lease, NotLeaseHolder
+from shared.db.rows import Row
+from shared.domain.errors import Transient
 from shared.messages.intents import IntentApproved
 from shared.messages.orders import OrderState
 from shared.messages.transactions import TransactionResolved
 from shared.observe import metrics, tracing
+
+logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
@@ -60,7 +65,10 @@ class PostgresOrders:
         return [None if isinstance(each, NotLeaseHolder) else each for each in results]
 
     async def load(self, intent_id: str) -> Order | None:
-        return self._open.find(intent_id) or await self._load(intent_id)
+        if (known := self._open.find(intent_id)) is not None:
+            return known
+        order = await self._load(intent_id)
+        return None if order is None else self._keep(order)
 
     async def save(self, order: Order, *, now: datetime) -> None:
         lease = self._leases.lease_for(order.proxy)
@@ -107,10 +115,11 @@ class PostgresOrders:
     async def record_settlement(self, result: TransactionResolved, *, now: datetime) -> None:
         lease = self._leases.lease_for(result.proxy)
         _result_or_raise(await self._record_settlement(SettlementUpdate(result, now, lease)))
-        self._open.follow_trades(result.intent_id, None)
+        self._open.forget_trades(result.intent_id, lease)
 
     async def load_leases(self, lease_ids: Collection[LeaseId]) -> None:
         """Have the open orders of these leases in memory from now on. Raises: Transient."""
+        await self.late_saves.flush()  # what is read would not show it
         self._open.begin_reading(lease_ids)
         try:
             orders = await self.load_open_orders()
@@ -141,11 +150,17 @@ class PostgresOrders:
             rows = await fetch_rows(
                 connection, statements.LOAD_ORDERS_BY_HASH, order_hashes=order_hashes
             )
-        orders = [self._open.find(row.intent_id) or parse_order(row) for row in rows]
+        orders = [self._open.find(row.intent_id) or self._keep(parse_order(row)) for row in rows]
         return [
             RecordedOrder(order=order, trades=await self.load_trades(order.intent_id))
             for order in orders
         ]
+
+    def _keep(self, order: Order) -> Order:
+        """The order that was read. It is known from now on, if its lease is held."""
+        if (lease := self._leases.kept_lease_for(order.proxy)) is not None:
+            self._open.add(order, lease, trades=None)
+        return order
 
     async def _record_all(self, inserts: Sequence[OrderInsert]) -> list[Order | NotLeaseHolder]:
         parameters = statements.with_lease(statements.NEW_ORDERS).parameters(
@@ -196,26 +211,61 @@ class PostgresOrders:
         return await self._write_all(updates)
 
     async def _write_all(self, updates: Sequence[OrderUpdate]) -> list[NotLeaseHolder | None]:
-        by_intent: dict[str, OrderUpdate] = {}
-        for update in updates:
-            earlier = by_intent.get(update.order.intent_id)
-            by_intent[update.order.intent_id] = earlier.then(update) if earlier else update
-        parameters = build_save_parameters(list(by_intent.values()))
-        async with autocommit(self._engine) as connection:
-            rows = await fetch_rows(connection, statements.SAVE_ORDERS, **parameters)
+        by_intent = _merge_by_intent(updates)
+        try:
+            rows = await self._write(list(by_intent.values()))
+        except Transient:
+            self._forget_unsure(by_intent.values())
+            raise
         saved = {row.intent_id for row in rows}
         for row in rows:
             if row.moved:
                 metrics.copy_state_reached(OrderState(row.state))
-        for intent_id in saved:
-            update = by_intent[intent_id]
-            if not update.is_late:  # memory knows it since it was to be saved
+        for intent_id, update in by_intent.items():
+            if update.is_late:  # memory knows it since it was to be saved
+                if intent_id not in saved:
+                    self._give_up_late(update)
+            elif intent_id in saved:
                 self._open.follow(update.order, update.lease, changed=update.trades)
                 self.late_saves.drop(intent_id)
         return [
             None if update.order.intent_id in saved else _refusal(update.lease)
             for update in updates
         ]
+
+    async def _write(self, updates: Sequence[OrderUpdate]) -> Sequence[Row]:
+        """Raises: Transient."""
+        answered = [
+            update._replace(answered_at=late.at)
+            if (late := self.late_saves.find(update.order.intent_id)) is not None
+            else update
+            for update in updates
+        ]
+        async with autocommit(self._engine) as connection:
+            return await fetch_rows(
+                connection, statements.SAVE_ORDERS, **build_save_parameters(answered)
+            )
+
+    def _forget_unsure(self, updates: Iterable[OrderUpdate]) -> None:
+        """What failed may be committed: then memory has what was before. Not where an outcome
+        waits: the database does not have it yet.
+        """
+        for update in updates:
+            if self.late_saves.find(update.order.intent_id) is None:
+                self._open.forget(update.order.intent_id, update.lease)
+
+    def _give_up_late(self, update: OrderUpdate) -> None:
+        """An outcome that cannot be saved any more: what the database has counts."""
+        intent_id, lease = update.order.intent_id, update.lease
+        is_superseded = self.late_saves.find(intent_id) is not update
+        if is_superseded or not self._leases.keeps(lease.partition, lease.token):
+            return
+        logger.warning(
+            "the outcome of order %s of intent %s was not saved: something was saved of it before",
+            update.order.order_hash,
+            intent_id,
+        )
+        self._open.forget(intent_id, lease)
 
     async def _load_all_trades(self, ids: Sequence[str]) -> list[tuple[Trade, ...]]:
         async with autocommit(self._engine) as connection:
@@ -242,6 +292,14 @@ class PostgresOrders:
             None if (update.lease.partition, update.lease.token) in held else _refusal(update.lease)
             for update in updates
         ]
+
+
+def _merge_by_intent(updates: Sequence[OrderUpdate]) -> dict[str, OrderUpdate]:
+    by_intent: dict[str, OrderUpdate] = {}
+    for update in updates:
+        earlier = by_intent.get(update.order.intent_id)
+        by_intent[update.order.intent_id] = earlier.then(update) if earlier else update
+    return by_intent
 
 
 def _refusal(lease: Lease) -> NotLeaseHolder:

@@ -36,6 +36,8 @@ class OrderUpdate(NamedTuple):
     """Those that were changed or added."""
     is_late: bool = False
     """It was known long ago, and counts only where nothing was saved since."""
+    answered_at: datetime | None = None
+    """When the venue's reply came; None: now."""
 
     def then(self, later: "OrderUpdate") -> "OrderUpdate":
         """Both, of the same order, in one."""
@@ -136,6 +138,7 @@ def build_order_update_row(update: OrderUpdate) -> Mapping[str, Any]:
         "alerted_at": order.alerted_at,
         "posted_at": order.posted_at,
         "saved_at": update.at,
+        "answered_at": update.answered_at,
         "is_late": update.is_late,
     }
 

@@ -62,6 +62,7 @@ ORDER_UPDATES = Batch.from_table(
     "empty_lookups",
     "alerted_at",
     "posted_at",
+    "answered_at",
     proxy="text",
     saved_at="timestamptz",
     is_late="boolean",
@@ -184,7 +185,9 @@ SAVE_ORDERS = f"""
         last_reply = g.last_reply, unverified_since = g.unverified_since,
         empty_lookups = g.empty_lookups, alerted_at = coalesce(s.alerted_at, g.alerted_at),
         posted_at = coalesce(s.posted_at, g.posted_at),
-        answered_at = coalesce(s.answered_at, case when g.state <> 'signed' then g.saved_at end),
+        answered_at = coalesce(
+            s.answered_at, g.answered_at, case when g.state <> 'signed' then g.saved_at end
+        ),
         confirmed_at = case when g.state = 'confirmed' then coalesce(s.confirmed_at, g.saved_at) end
     from named g join before using (intent_id)
     where s.intent_id = g.intent_id and s.intent_id = any(cast(:intent_id as text[]))
@@ -199,6 +202,7 @@ SAVE_ORDERS = f"""
     set status = excluded.status, shares = excluded.shares, usdc = excluded.usdc,
         fee_usdc = excluded.fee_usdc, transaction_hash = excluded.transaction_hash,
         chain_state = excluded.chain_state, updated_at = excluded.updated_at
+    where t.chain_state <> 'final' or excluded.chain_state = 'final'
 ), closed as (
     delete from executor.open_orders o
     using saved where o.intent_id = saved.intent_id and state not in {OPEN}
@@ -210,6 +214,8 @@ SAVE_ORDERS = f"""
 select intent_id, state, state <> state_before as moved from saved
 """
 """The new states of orders, with the trades that they follow from: fills and end are one commit.
+
+What the chain has made final of a trade is never replaced by what was known before it.
 
 A trade that becomes known after the end opens its order again. What is saved late (``is_late``)
 changes nothing of an order that anything was saved of since."""

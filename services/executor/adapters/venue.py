@@ -18,7 +18,14 @@ from shared.domain.money import Side
 from shared.messages.orders import OrderOverdue, TradeReported
 from shared.observe import metrics, tracing
 from shared.polymarket.clob import Clob, EndlessPages, Unauthorized, as_repeat
-from shared.polymarket.replies import Reason, Rejected, Reply, RetryLater
+from shared.polymarket.replies import (
+    Accepted,
+    Reason,
+    Rejected,
+    Reply,
+    ReplyLost,
+    RetryLater,
+)
 from shared.polymarket.request_budget import Priority
 from shared.polymarket.signing import Credentials
 from shared.polymarket.trades import VenueTrade, named_orders, parse_trade
@@ -133,6 +140,7 @@ class ClobVenue:
             "POST /order", **{"slipstream.order_hash": order.order_hash}
         ):
             reply = await self._clob.post_order(set_owner(order.body, credentials.key), credentials)
+        reply = _require_own(order, reply)
         metrics.order_posted(reply)
         self._gates.learn(order, reply, posted_at=posted_at)
         return reply
@@ -247,6 +255,20 @@ def set_owner(body: str, api_key: str) -> str:
         return body
     recorded = json.loads(body).get("owner")
     return body if recorded is None else body.replace(f'"owner":{json.dumps(recorded)}', current)
+
+
+def _require_own(order: Order, reply: Reply) -> Reply:
+    """The reply; lost, where it accepts another order than this one: nothing is known of this one
+    then, and its lookup tells.
+    """
+    if not isinstance(reply, Accepted) or reply.order_id.lower() == order.order_hash.lower():
+        return reply
+    logger.error(
+        "order %s was answered by the venue's acceptance of order %s, and is looked up",
+        order.order_hash,
+        reply.order_id,
+    )
+    return ReplyLost(f"accepted as another order: {reply.order_id}")
 
 
 def _is_refused_for(reply: Reply, reason: Reason) -> bool:

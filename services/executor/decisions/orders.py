@@ -196,9 +196,13 @@ def apply_reply(order: Order, reply: Reply, *, is_first_post: bool, now: datetim
 def is_matched_at_once(sent: Order, after: Order) -> bool:
     """Whether the reply to a signed order said all that was matched of it: then only its fills
     follow, and nothing waits for its record.
+
+    Not where the venue took none of an earlier post: what is recorded then says that the order
+    never arrived, and must not be found so after a crash.
     """
     return (
         sent.state is OrderState.SIGNED
+        and sent.last_reply is VenueReply.NO_REPLY
         and after.state is OrderState.MATCHED
         and after.unverified_since is None
     )

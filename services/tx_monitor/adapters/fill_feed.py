@@ -6,6 +6,7 @@ moves: after a crash the same blocks are read again, and give the same messages.
 
 import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 
@@ -21,6 +22,9 @@ from shared.observe import metrics
 from shared.streams.routes import Publish
 
 logger = logging.getLogger(__name__)
+
+_NUMBER = re.compile(r"0x[0-9a-fA-F]+|[0-9]+")
+"""In the text of a failure: blocks, hashes and counts, which differ in each round."""
 
 
 class FillFeed:
@@ -48,24 +52,23 @@ class FillFeed:
         self._positions = BlockPositions(
             cursors, lookback_blocks=0, first_lookback_blocks=first_lookback_blocks
         )
-        self._failure = ""
-        """Why the last round failed; logged when it changes."""
+        self._failing = frozenset[str]()
+        """What failed in the last round, without its numbers: it is logged when it begins."""
 
     async def __call__(self, publish: Publish) -> None:
         while True:
             is_behind = False
             try:
-                is_behind = await self.read_final_blocks(publish)
+                is_behind, failures = await self.read_final_blocks(publish)
             except Transient as error:
-                self._log(str(error))
-            else:
-                self._log("")
-            await asyncio.sleep(0 if is_behind else self._poll_interval_s)
+                failures = [error]
+            self._log(failures)
+            await asyncio.sleep(0 if is_behind and not failures else self._poll_interval_s)
 
-    async def read_final_blocks(self, publish: Publish) -> bool:
+    async def read_final_blocks(self, publish: Publish) -> tuple[bool, list[Transient]]:
         """Read the next span of each group of partitions, and return whether any is still behind
-        the finalized block. Raises: Transient, once all groups were tried: one that fails holds up
-        no other.
+        the finalized block, and why groups failed: one that fails holds up no other. Raises:
+        Transient where no group was tried.
         """
         final, head = await self._fetch_final()
         await self._refresh_followers()
@@ -81,9 +84,7 @@ class FillFeed:
                 failures.append(error)
         self._record_lag(metrics.Tip.FINALIZED, final.number)
         self._record_lag(metrics.Tip.HEAD, head)
-        if failures:
-            raise failures[0]
-        return is_behind
+        return is_behind, failures
 
     async def _fetch_final(self) -> tuple[Block, int]:
         """The finalized block, and the number of the head. Raises: Transient."""
@@ -143,16 +144,19 @@ class FillFeed:
         lowest = self._positions.lowest()
         metrics.fills_blocks_behind(tip, 0 if lowest is None else number - lowest)
 
-    def _log(self, failure: str) -> None:
-        if failure and failure != self._failure:
-            logger.warning(
-                "the fills of followers could not be read, and are read again in %.1f s: %s",
-                self._poll_interval_s,
-                failure,
-            )
-        elif self._failure and not failure:
+    def _log(self, failures: Sequence[Transient]) -> None:
+        """Log each kind of failure when it begins, and the end of all."""
+        by_kind = {_NUMBER.sub("#", str(failure)): failure for failure in reversed(failures)}
+        for kind, failure in by_kind.items():
+            if kind not in self._failing:
+                logger.warning(
+                    "the fills of followers could not be read, and are read again in %.1f s: %s",
+                    self._poll_interval_s,
+                    failure,
+                )
+        if self._failing and not failures:
             logger.info("the fills of followers are read again")
-        self._failure = failure
+        self._failing = frozenset(by_kind)
 
 
 async def _publish_in_order(messages: Sequence[FillsSettled], publish: Publish) -> None:

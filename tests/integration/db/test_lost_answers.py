@@ -93,6 +93,25 @@ async def test_an_order_is_recorded_once_and_its_trades_count_once(
     assert (loaded.state, loaded.shares, loaded.usdc) == (OrderState.MATCHED, 1, 2)
 
 
+async def test_an_order_whose_saves_answer_was_lost_is_known_as_the_database_has_it(
+    relay: FaultyRelay, engine: AsyncEngine
+) -> None:
+    leases = await executor_leases(engine)
+    orders = PostgresOrders(engine, leases)
+    await orders.load_leases([(lease.partition, lease.token) for lease in leases.held])
+    await orders.record(an_order(), approved())
+    await orders.save(an_order(), now=NOON)  # the connection knows the statement from now on
+    matched = an_order(state=OrderState.MATCHED, posted_at=NOON, shares=1, usdc=2)
+
+    relay.faults = LOST_ANSWER
+    with pytest.raises(Transient):
+        await orders.save(matched, now=NOON)
+    relay.faults = NO_FAULTS
+
+    assert await until_it_works(lambda: orders.load(INTENT_ID)) == matched
+    assert orders.list_open() == [matched]
+
+
 async def test_a_verdict_reserves_once_and_its_settlement_counts_once(
     engine: AsyncEngine, write_twice: Callable[[Write], Any]
 ) -> None:

@@ -242,7 +242,9 @@ class ModelledVenue:
         is_exit = order.side is Side.SELL
         if answer is Answer.HOLDS:
             self.held[order.order_hash] = order
-            return Accepted(status="delayed", making=0, taking=0, trade_ids=())
+            return Accepted(
+                order_id=order.order_hash, status="delayed", making=0, taking=0, trade_ids=()
+            )
         if answer is Answer.KILLS or (answer is Answer.KILLS_FILLED_IN_PART and not is_exit):
             return Killed("there are no matching orders")
         halves = answer in (Answer.FILLS_HALF, Answer.KILLS_FILLED_IN_PART) and is_exit
@@ -254,7 +256,13 @@ class ModelledVenue:
         making, taking = (trade.shares, trade.usdc) if is_exit else (trade.usdc, trade.shares)
         if answer is Answer.FILLS_WITHOUT_AMOUNTS:
             making = taking = 0
-        return Accepted(status="matched", making=making, taking=taking, trade_ids=(trade.trade_id,))
+        return Accepted(
+            order_id=order.order_hash,
+            status="matched",
+            making=making,
+            taking=taking,
+            trade_ids=(trade.trade_id,),
+        )
 
     def _match(self, order: Order, *, half: bool = False) -> VenueTrade | None:
         terms, middle = json.loads(order.body), self.prices[order.token_id]

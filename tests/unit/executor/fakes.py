@@ -34,16 +34,26 @@ class Answer:
 
 ANSWERS = {
     "accepted": Answer(
-        Accepted(status="matched", making=usdc(5), taking=shares(10), trade_ids=("venue-1",)),
+        Accepted(
+            order_id=ORDER_HASH,
+            status="matched",
+            making=usdc(5),
+            taking=shares(10),
+            trade_ids=("venue-1",),
+        ),
         executes=True,
     ),
-    "delayed": Answer(Accepted(status="delayed", making=0, taking=0, trade_ids=()), executes=True),
+    "delayed": Answer(
+        Accepted(order_id=ORDER_HASH, status="delayed", making=0, taking=0, trade_ids=()),
+        executes=True,
+    ),
     "killed": Answer(KilledByVenue("FOK orders are fully filled or killed.")),
     "killed with a partial fill": Answer(
         KilledByVenue("FOK orders are fully filled or killed."), executes=True
     ),
     "matched with trade ids only": Answer(
-        Accepted(status="matched", making=0, taking=0, trade_ids=("venue-1",)), executes=True
+        Accepted(order_id=ORDER_HASH, status="matched", making=0, taking=0, trade_ids=("venue-1",)),
+        executes=True,
     ),
     "rejected for the balance": Answer(
         Rejected(Reason.BALANCE_TOO_LOW, "not enough balance / allowance")

@@ -32,14 +32,16 @@ from shared.polymarket.replies import (
     ReplyLost,
     RetryLater,
 )
-from tests.builders import NOON, a_follow, an_intent, approved
+from tests.builders import NOON, ORDER_HASH, a_follow, an_intent, approved
 from tests.orders import an_order
 
 
 def accepted(
     status: str, *, making: int = 0, taking: int = 0, trade_ids: tuple[str, ...] = ()
 ) -> Accepted:
-    return Accepted(status=status, making=making, taking=taking, trade_ids=trade_ids)
+    return Accepted(
+        order_id=ORDER_HASH, status=status, making=making, taking=taking, trade_ids=trade_ids
+    )
 
 
 def after_reply(order: Order, reply: Reply, *, is_first_post: bool = True) -> Order:

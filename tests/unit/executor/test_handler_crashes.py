@@ -117,6 +117,16 @@ async def test_a_venue_that_takes_no_orders_now_gets_the_same_bytes_later() -> N
     assert executor.venue.posted == [BODY, BODY]
 
 
+async def test_after_a_refusal_for_now_the_match_is_recorded_before_anything_else() -> None:
+    """Else a crash would leave an order that is said never to have arrived."""
+    executor = ExecutorHarness("retry later")
+
+    await executor.handle(approved())
+
+    assert executor.orders.late == {}
+    assert executor.orders.orders[executor.order.intent_id].state is OrderState.MATCHED
+
+
 async def test_a_second_post_that_the_venue_does_not_take_now_is_not_an_error() -> None:
     executor = ExecutorHarness("request lost")
     await executor.handle(approved())

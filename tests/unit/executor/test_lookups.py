@@ -27,13 +27,13 @@ from shared.polymarket.replies import (
     ReplyLost,
     RetryLater,
 )
-from tests.builders import NOON, a_trade, seconds, shares, usdc
+from tests.builders import NOON, ORDER_HASH, a_trade, seconds, shares, usdc
 from tests.orders import an_order
 
 VERIFY_FOR = seconds(4)
 EMPTY = OrderLookup(trades=())
 HELD = OrderLookup(trades=(), is_open=True)
-DELAYED = Accepted(status="delayed", making=0, taking=0, trade_ids=())
+DELAYED = Accepted(order_id=ORDER_HASH, status="delayed", making=0, taking=0, trade_ids=())
 
 
 def after_reply(reply: Reply) -> Order:

@@ -87,6 +87,26 @@ async def test_after_a_refusal_that_an_acceptance_can_cause_no_refusal_is_final_
     assert apply_reply(ours(), reply, is_first_post=True, now=NOON).state is state
 
 
+async def test_the_acceptance_of_another_order_is_no_reply_to_this_one(
+    at: VenueHarness, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = "0x" + "ee" * 32
+    at.clob.replies.extend([replace(ACCEPTED, order_id=other)] * 2)
+
+    reply = await at.venue.post_order(ours())
+
+    assert reply == ReplyLost(f"accepted as another order: {other}")
+    assert apply_reply(ours(), reply, is_first_post=True, now=NOON).state is OrderState.UNKNOWN
+    assert f"answered by the venue's acceptance of order {other}" in caplog.text
+
+
+async def test_the_venue_may_write_the_hash_of_an_order_in_any_case(at: VenueHarness) -> None:
+    accepted = replace(ACCEPTED, order_id=ORDER_HASH.upper().replace("0X", "0x"))
+    at.clob.replies.append(accepted)
+
+    assert await at.venue.post_order(ours()) == accepted
+
+
 async def test_an_order_whose_key_was_replaced_is_sent_with_the_new_key_and_the_signed_bytes(
     at: VenueHarness,
 ) -> None:

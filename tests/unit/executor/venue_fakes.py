@@ -18,13 +18,15 @@ from shared.polymarket.replies import Accepted, Reason, Rejected, Reply
 from shared.polymarket.request_budget import Priority
 from shared.polymarket.settings import VenueSettings
 from shared.polymarket.signing import Credentials, Wallet
-from tests.builders import NOON
+from tests.builders import NOON, ORDER_HASH
 from tests.fakes import Clock
 
 PROBE_INTERVAL = timedelta(seconds=1)
 KEY = "0x" + "17" * 32
 WALLET = Wallet(proxy=Account.from_key(KEY).address, private_key=KEY)
-ACCEPTED = Accepted(status="matched", making=1, taking=2, trade_ids=("venue-1",))
+ACCEPTED = Accepted(
+    order_id=ORDER_HASH, status="matched", making=1, taking=2, trade_ids=("venue-1",)
+)
 UNAUTHORIZED = Rejected(Reason.UNAUTHORIZED, "Unauthorized/Invalid api key")
 NO_BALANCE = Rejected(Reason.BALANCE_TOO_LOW, "not enough balance / allowance")
 

@@ -220,7 +220,7 @@ def test_an_address_never_becomes_a_label() -> None:
 
 
 REPLIES: list[tuple[Reply, str]] = [
-    (Accepted(status="matched", making=1, taking=1, trade_ids=()), "accepted"),
+    (Accepted(order_id="0x1", status="matched", making=1, taking=1, trade_ids=()), "accepted"),
     (Killed("no match"), "killed"),
     (Rejected(Reason.MALFORMED, "no"), "rejected"),
     (Duplicated("known"), "duplicated"),

@@ -259,7 +259,11 @@ def test_a_refusal_that_an_earlier_sending_can_cause_is_not_conclusive() -> None
 
 def test_the_amounts_of_an_accepted_order_are_in_base_units() -> None:
     assert parse_reply(200, ACCEPTED) == Accepted(
-        status="matched", making=usdc("5.1"), taking=shares(10), trade_ids=("trade-1", "trade-2")
+        order_id="0xabc",
+        status="matched",
+        making=usdc("5.1"),
+        taking=shares(10),
+        trade_ids=("trade-1", "trade-2"),
     )
 
 
@@ -276,7 +280,7 @@ def test_an_accepted_order_without_matches_yet_has_zero_amounts(missing: str | N
         },
     )
 
-    assert reply == Accepted(status="delayed", making=0, taking=0, trade_ids=())
+    assert reply == Accepted(order_id="0xabc", status="delayed", making=0, taking=0, trade_ids=())
 
 
 @pytest.mark.parametrize(

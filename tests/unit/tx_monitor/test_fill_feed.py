@@ -414,6 +414,51 @@ async def test_a_group_that_fails_holds_up_no_other() -> None:
     assert {partition_number(proxy) for proxy, _ in published.blocks} == {1, 2, 3}
 
 
+async def test_partitions_that_are_acquired_later_begin_where_the_first_ones_did() -> None:
+    follower = next(each for each in sorted(FOLLOWERS) if partition_number(each) == 1)
+    chain = a_chain(final=150, fills=[(139, follower), (140, follower)])
+    cursors, published = Cursors(), Published()
+    for partition in (0, 1):
+        await read_until(
+            lambda partition=partition: cursors.stored.get(partition) == chain.head,  # type: ignore[misc]
+            LimitedNode(answer=chain),
+            cursors,
+            published,
+            instance=MonitorInstance(lambda: FOLLOWERS, [partition]),
+        )
+        chain.head = chain.finalized = 200
+
+    assert published.blocks == [(follower, 140)]
+
+
+async def test_each_kind_of_failure_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Of each group, and whatever numbers its text has in each round."""
+    chain, asked = a_chain(final=7_000, fills=[]), 0
+
+    def answer(call: Any) -> Any:
+        nonlocal asked
+        if call["method"] != "eth_getLogs":
+            return chain(call)
+        asked += 1
+        old = int(call["params"][0]["fromBlock"], 16) < 6_000
+        return error(-32000, f"block {asked} of 0x{asked:x} is {'lost' if old else 'unknown'}")
+
+    cursors = Cursors(100)
+    cursors.stored = {1: 6_999, 2: 6_999, 3: 6_999}
+    await read_until(
+        lambda: asked >= 20,
+        LimitedNode(answer=answer),
+        cursors,
+        Published(),
+        followers=lambda: FOLLOWERS,
+    )
+
+    assert sorted(text.rpartition(" is ")[2].split()[0][:4] for text in caplog.messages) == [
+        "lost",
+        "unkn",
+    ]
+
+
 async def test_where_nobody_follows_the_cursors_move_on_without_reading() -> None:
     node, cursors = LimitedNode(answer=a_chain(final=150, fills=[])), Cursors(100)
 

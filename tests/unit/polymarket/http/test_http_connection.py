@@ -171,6 +171,19 @@ async def test_a_reply_that_is_cut_anywhere_is_none(case: Case) -> None:
         assert not exchange.connection.is_open
 
 
+@pytest.mark.parametrize("rest", [b"H", b"HTTP/1.1 20", measured(BODY)[:-1], measured(BODY)])
+@pytest.mark.parametrize("case", [case for case in CASES.values() if case.is_kept])
+async def test_a_connection_on_which_more_came_than_was_asked_for_is_not_kept(
+    case: Case, rest: bytes
+) -> None:
+    exchange = Exchange()
+
+    reply = await exchange.run((case.raw + rest,))
+
+    assert (reply.status, reply.body) == (case.status, case.body)
+    assert not exchange.connection.is_open
+
+
 async def test_a_kept_connection_reads_one_reply_after_another() -> None:
     exchange = Exchange()
     for case in CASES.values():
