@@ -20,6 +20,7 @@ from services.preflight.decisions import (
     build_funds,
     delay_entry,
     expires_at,
+    is_about_size,
     is_over_rate,
     judge_on_funds,
     let_go,
@@ -31,8 +32,9 @@ from shared.domain.follows import Controls
 from shared.domain.money import Side
 from shared.domain.terms import EntryMode, ExitMode
 from shared.messages.base import Message
-from shared.messages.intents import Intent, IntentQuoted, IntentRefused
+from shared.messages.intents import Intent, IntentApproved, IntentQuoted, IntentRefused
 from shared.messages.orders import FINAL_STATES, OrderReported
+from shared.observe import metrics
 from shared.streams.routes import Outcome, Received
 
 MAX_JUDGEMENT = timedelta(minutes=1)
@@ -73,7 +75,7 @@ class Recording:
 class Balances(Protocol):
     def cached_balance(self, intent: Intent, *, neg_risk: bool) -> Balance | None:
         """Return the balance that need not be requested; None: the cache has none that is new
-        enough, or not of the intent's token.
+        enough, or not of the intent's token. It counts in no metric.
         """
         ...
 
@@ -201,6 +203,9 @@ class Handler:
             if known is not None and verdict is not None
         ]
         recorded = iter(await self.verdicts.record_all(recordings) if recordings else ())
+        for known, verdict in zip(facts, verdicts, strict=True):
+            if known is not None and verdict is not None:
+                self._count_cached_balances(known, verdict)
         return [None if verdict is None else [next(recorded)] for verdict in verdicts]
 
     async def on_order_reported(self, report: OrderReported) -> Sequence[Message]:
@@ -270,10 +275,15 @@ class Handler:
         facts = self._build_facts(quoted)
         if not _needs_position(facts):
             return facts
-        position, balance = await self.verdicts.load_position(quoted.intent), None
-        if self._needs_own_shares(facts):
-            balance = await self.balances.fetch_balance(quoted.intent, neg_risk=False, fresh=False)
-        return self._with_position(facts, position, balance)
+        position = await self.verdicts.load_position(quoted.intent)
+        if not self._needs_own_shares(facts):
+            return self._with_position(facts, position, None)
+        balance = await self.balances.fetch_balance(quoted.intent, neg_risk=False, fresh=False)
+        known = self._with_position(facts, position, balance)
+        if balance.cached and is_about_size(refuse_early(known)):
+            balance = await self.balances.fetch_balance(quoted.intent, neg_risk=False, fresh=True)
+            known = self._with_position(facts, position, balance)
+        return known
 
     # A batch
 
@@ -292,12 +302,13 @@ class Handler:
     def _with_cached_shares(
         self, facts: PreflightFacts, position: FollowPosition
     ) -> PreflightFacts | None:
-        balance = None
-        if self._needs_own_shares(facts):
-            balance = self.balances.cached_balance(facts.quoted.intent, neg_risk=False)
-            if balance is None:
-                return None
-        return self._with_position(facts, position, balance)
+        if not self._needs_own_shares(facts):
+            return self._with_position(facts, position, None)
+        balance = self.balances.cached_balance(facts.quoted.intent, neg_risk=False)
+        if balance is None:
+            return None
+        known = self._with_position(facts, position, balance)
+        return None if is_about_size(refuse_early(known)) else known
 
     async def _judge_all(self, facts: Sequence[PreflightFacts | None]) -> Sequence[Verdict | None]:
         """None for what cannot be judged without a request, or is to be judged once more."""
@@ -328,6 +339,15 @@ class Handler:
 
     def _cached_balance(self, facts: PreflightFacts) -> Balance | None:
         return self.balances.cached_balance(facts.quoted.intent, neg_risk=facts.quote.neg_risk)
+
+    def _count_cached_balances(self, facts: PreflightFacts, verdict: Verdict) -> None:
+        """Those that a recorded verdict of a batch rests on: what a batch leaves to the ordinary
+        route is counted there.
+        """
+        if self._needs_own_shares(facts):
+            metrics.cache_requested(metrics.Cache.BALANCES, metrics.CacheResult.HIT)
+        if isinstance(verdict, IntentApproved):
+            metrics.cache_requested(metrics.Cache.BALANCES, metrics.CacheResult.HIT)
 
     # Facts
 

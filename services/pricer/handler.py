@@ -25,7 +25,9 @@ from shared.streams.routes import Outcome, Received
 
 class Books(Protocol):
     def cached_book(self, token_id: str) -> Book | None:
-        """Return a current book that need not be requested; None: there is none."""
+        """Return a current book that need not be requested; None: there is none. It counts in no
+        metric.
+        """
         ...
 
     async def fetch_book(self, token_id: str) -> Book | Missing:
@@ -70,7 +72,9 @@ class Prices(Protocol):
 
 class Details(Protocol):
     def cached_details(self, token_id: str) -> MarketDetails | None:
-        """Return the details that need not be requested; None: there are none that are valid."""
+        """Return the details that need not be requested; None: there are none that are valid. They
+        count in no metric.
+        """
         ...
 
     async def fetch_details(self, token_id: str) -> MarketDetails | None:
@@ -129,6 +133,8 @@ class Handler:
             details = self.details.cached_details(token_id)
             if details is None:
                 return None
+            metrics.cache_requested(metrics.Cache.MARKET_DETAILS, metrics.CacheResult.HIT)
+        metrics.cache_requested(metrics.Cache.QUOTES, metrics.CacheResult.HIT)
         quote = self._price(intent, book, market)
         return quote if details is None else _with_details(quote, details)
 

@@ -21,7 +21,8 @@ class GroupCommit(Generic[Row, Result]):
     ``write`` takes a group and returns one result per row, in order. There is no timer: a single
     row is written immediately, and rows that arrive while ``max_concurrent`` groups are being
     written wait for the next group of at most ``max_group_size`` rows. For rows that may wait a
-    little, ``min_interval`` is kept between the starts of two groups, unless the next one is full.
+    little, ``min_interval`` is kept between the starts of two groups, unless the next one is full
+    when the wait would begin; one that becomes full during the wait is written at its end.
 
     Raises: whatever ``write`` raised for the row. A group that fails because of some row is written
     again row by row, so that only the callers of bad rows fail. A group that fails because the
@@ -61,6 +62,8 @@ class GroupCommit(Generic[Row, Result]):
                     self._waiting[: self._max_group_size],
                     self._waiting[self._max_group_size :],
                 )
+                if not group:  # another writer took all while this one waited to start
+                    return
                 await self._write_group(group)
         finally:
             # Not in a callback of the task: a row that came before the callback would count on a

@@ -12,9 +12,9 @@ anything else is raised         the process stops                               
 
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from shared.domain.errors import MessageError, Transient
 from shared.messages.base import Message
@@ -36,7 +36,9 @@ MAX_BATCH = 500
 
 class PublishesBatch(Protocol):
     async def publish_batch(self, publications: Sequence[Publication]) -> None:
-        """Returns when Kafka has acknowledged every message of every one of them."""
+        """Returns when Kafka has acknowledged every message of every one of them. Raises: also
+        what was raised when one was called back.
+        """
         ...
 
 
@@ -153,11 +155,23 @@ class Batches:
             if outcome is None:
                 self._leave(each)
             elif isinstance(outcome, Awaitable):
-                self._tasks.start(self._await_outcome(each, outcome))
+                self._start(self._await_outcome(each, outcome), [each])
             elif self._may_publish(each, outcome):
                 published.append((each, outcome))
         if published:
-            self._tasks.start(self._publish(published))
+            self._start(self._publish(published), [each for each, _ in published])
+
+    def _start(self, work: Coroutine[Any, Any, None], batch: Sequence["_Handling"]) -> None:
+        self._tasks.start(self._stop_at_error(work, [each.delivery for each in batch]))
+
+    async def _stop_at_error(
+        self, work: Coroutine[Any, Any, None], deliveries: Sequence[Delivery]
+    ) -> None:
+        try:
+            await work
+        except BaseException as error:
+            self._on_failed(deliveries, error)
+            raise
 
     async def _await_outcome(
         self, each: "_Handling", outcome: Awaitable[Sequence[Message]]
@@ -168,9 +182,6 @@ class Batches:
         except MessageError as error:
             self._leave(each, error)
             return
-        except BaseException as error:
-            self._fail([each], error)
-            raise
         if self._may_publish(each, outputs):
             await self._publish([(each, outputs)])
 
@@ -186,16 +197,12 @@ class Batches:
         return bool(outputs)
 
     async def _publish(self, published: Sequence[tuple["_Handling", Sequence[Message]]]) -> None:
-        try:
-            await self._producer.publish_batch(
-                [
-                    Publication(outputs, each.received.traceparent, partial(self._finish, each))
-                    for each, outputs in published
-                ]
-            )
-        except BaseException as error:
-            self._fail([each for each, _ in published], error)
-            raise
+        await self._producer.publish_batch(
+            [
+                Publication(outputs, each.received.traceparent, partial(self._finish, each))
+                for each, outputs in published
+            ]
+        )
 
     def _finish(self, each: "_Handling") -> None:
         self._on_finished(each.delivery)
@@ -216,9 +223,6 @@ class Batches:
         if isinstance(error, Transient):
             metrics.message_retried(each.delivery.record.topic)
         self._keys.process_alone(each.delivery)
-
-    def _fail(self, batch: Sequence["_Handling"], error: BaseException) -> None:
-        self._on_failed([each.delivery for each in batch], error)
 
 
 class _Handling(Handling):

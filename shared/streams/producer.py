@@ -4,10 +4,15 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Sequence
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaConnectionError, KafkaError, UnknownTopicOrPartitionError
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    KafkaTimeoutError,
+    UnknownTopicOrPartitionError,
+)
 
 from shared.domain.errors import InvalidSettings
 from shared.messages.base import Message
@@ -22,6 +27,9 @@ logger = logging.getLogger(__name__)
 
 MAX_REQUEST_BYTES = 4 * 1024 * 1024
 """A dead letter contains a whole record of Kafka's maximum size (1 MiB) in base64."""
+MAX_BATCH_BYTES = 512 * 1024
+"""What gathers for a partition while it has no leader; what is more waits until it has one. Half of
+what a broker accepts in one batch. Nothing waits for a batch to fill."""
 
 
 class Publication(NamedTuple):
@@ -35,15 +43,11 @@ class Publication(NamedTuple):
 class _Sending:
     """A publication that Kafka has not acknowledged."""
 
-    __slots__ = ("_on_acknowledged", "outgoing")
+    __slots__ = ("on_acknowledged", "outgoing")
 
     def __init__(self, publication: Publication) -> None:
-        messages, traceparent, self._on_acknowledged = publication
+        messages, traceparent, self.on_acknowledged = publication
         self.outgoing = [encode(message, traceparent=traceparent) for message in messages]
-
-    def on_done(self, acknowledged: asyncio.Future[Any]) -> None:
-        if not acknowledged.cancelled() and acknowledged.exception() is None:
-            self._on_acknowledged()
 
 
 class Producer:
@@ -62,6 +66,7 @@ class Producer:
             acks="all",
             enable_idempotence=True,
             linger_ms=0,
+            max_batch_size=MAX_BATCH_BYTES,
             partitioner=Partitioner(),
             max_request_size=MAX_REQUEST_BYTES,
         )
@@ -105,10 +110,13 @@ class Producer:
 
     async def publish_batch(self, publications: Sequence[Publication]) -> None:
         """Publish what several messages have led to, as ``publish_all`` does; return when Kafka has
-        acknowledged all of it.
+        acknowledged all of it. The messages of a publication are sent in their order; those of
+        different publications wait for nothing of each other, so that they must not have keys in
+        common whose order matters.
 
         Each is called back as soon as its own messages are acknowledged: it does not wait for those
-        of a partition without a leader.
+        of a partition without a leader. Raises: as ``publish``, and what was raised when one was
+        called back.
         """
         waiting = [_Sending(each) for each in publications]
         attempt = 0
@@ -118,7 +126,7 @@ class Producer:
             for error in failed.values():
                 # A repetition may write a message twice, like a redelivery: every consumer of ours
                 # is idempotent.
-                if not error.retriable:
+                if not _may_be_repeated(error):
                     raise error
             if waiting := list(failed):
                 await self._prepare_retry(attempt, failed.values())
@@ -144,30 +152,35 @@ class Producer:
 
     async def _send_all(self, waiting: Sequence[_Sending]) -> dict[_Sending, KafkaError]:
         """Send each once, and return those that were not acknowledged with their errors."""
-        failed: dict[_Sending, KafkaError] = {}
-        sent = []
-        for each in waiting:
-            try:
-                sent.append((each, await self._send(each)))
-            except KafkaError as error:
-                failed[each] = error
-        for each, acknowledgement in sent:
-            try:
-                await acknowledgement
-            except KafkaError as error:
-                failed[each] = error
-        return failed
+        if len(waiting) == 1:  # as most are under light load: it needs no task of its own
+            errors = [await self._send(waiting[0])]
+        else:
+            errors = await asyncio.gather(*map(self._send, waiting))
+        return {
+            each: error for each, error in zip(waiting, errors, strict=True) if error is not None
+        }
 
-    async def _send(self, sending: _Sending) -> asyncio.Future[Any]:
+    async def _send(self, sending: _Sending) -> KafkaError | None:
+        """Return why it was not acknowledged; None: it was."""
         # Not by create_batch: for batches of our size it costs the same, and send_batch waits where
-        # a batch of the partition is on its way, while those of other partitions wait behind it.
+        # a batch of the partition is on its way.
         send = self._kafka.send
-        acknowledgements = [
-            await send(each.topic, each.value, key=each.key, headers=each.headers)
-            for each in sending.outgoing
-        ]
-        acknowledged: asyncio.Future[Any] = (
-            acknowledgements[0] if len(acknowledgements) == 1 else asyncio.gather(*acknowledgements)
-        )
-        acknowledged.add_done_callback(sending.on_done)
-        return acknowledged
+        try:
+            acknowledgements = [
+                # Waits where the partition has no leader and its batch is full.
+                await send(each.topic, each.value, key=each.key, headers=each.headers)
+                for each in sending.outgoing
+            ]
+            if len(acknowledgements) == 1:
+                await acknowledgements[0]
+            else:
+                await asyncio.gather(*acknowledgements)
+        except KafkaError as error:
+            return error
+        sending.on_acknowledged()
+        return None
+
+
+def _may_be_repeated(error: KafkaError) -> bool:
+    # KafkaTimeoutError: the message never left, because its partition's batch stayed full.
+    return error.retriable or isinstance(error, KafkaTimeoutError)

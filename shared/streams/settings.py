@@ -60,7 +60,7 @@ class KafkaSettings(BaseSettings):
     """How often the offsets of finished messages are committed, besides at a rebalance and at the
     end. What a killed process finished since then is delivered again, and handled as any
     redelivery."""
-    fetch_max_wait_ms: PositiveInt = 500
+    fetch_max_wait_ms: Annotated[int, Field(gt=0, le=2_000)] = 500
     """How long a broker holds back a response that has no messages; one with a message is sent at
     once. Each request names every partition, so that an idle process does little else."""
     dead_letters_per_minute: PositiveInt = 20

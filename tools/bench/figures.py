@@ -106,13 +106,14 @@ def evaluate_group(
     return GroupArrivals(expected=result.expected, arrived=result.arrived, latency=result.latency)
 
 
+def is_complete(result: Arrivals) -> bool:
+    """Whether every copy arrived, once."""
+    return result.arrived == result.expected and result.duplicates == 0
+
+
 def is_sustained(result: Arrivals, *, max_p99_ms: float) -> bool:
     """Whether every copy arrived, once and within the limit."""
-    return (
-        result.arrived == result.expected
-        and result.duplicates == 0
-        and result.latency.p99 <= max_p99_ms
-    )
+    return is_complete(result) and result.latency.p99 <= max_p99_ms
 
 
 def cpu_per_thousand(cpu_seconds: Mapping[str, float], copies: int) -> dict[str, float]:

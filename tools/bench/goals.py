@@ -104,21 +104,26 @@ def _compare_rate(measured: Measured) -> list[Goal]:
             limit=MAX_P99_MS,
             value=at.result.latency.p99 if at else None,
         ),
-        Goal(text=f"CPU s per 1,000 at {name}", limit=MAX_CPU, value=at.cpu if at else None),
+        Goal(
+            text=f"CPU s per 1,000 at {name}",
+            limit=MAX_CPU,
+            value=at.cpu_of_whole_copies if at else None,
+        ),
     ]
 
 
 def _light_ratio(measured: Measured, percent: int) -> float | None:
+    """None where not every copy arrived once, as for a burst."""
     light = next((r for r in measured.get(PIPELINE, ()) if r.load.kind == LIGHT), None)
     least = find_floor(measured, light.load) if light else None
-    if light is None or least is None:
+    if light is None or least is None or not (light.is_complete and least.is_complete):
         return None
     ours, floors = light.result.latency, least.result.latency
     return ours.p50 / floors.p50 if percent == 50 else ours.p99 / floors.p99
 
 
 def _history_ratio(measured: Measured) -> float | None:
-    by_name = {row.load.name: row.cpu for row in measured.get(HISTORY, ())}
+    by_name = {row.load.name: row.cpu_of_whole_copies for row in measured.get(HISTORY, ())}
     return _divide(by_name.get(WITH_PAST), by_name.get(WITHOUT_PAST))
 
 

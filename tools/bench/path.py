@@ -5,7 +5,7 @@ import itertools
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol
 
@@ -15,6 +15,7 @@ from tools.bench.figures import (
     Latency,
     cpu_per_thousand,
     evaluate_arrivals,
+    is_complete,
     is_sustained,
 )
 from tools.bench.followers import Audience, Trade
@@ -81,6 +82,18 @@ class LoadResult:
         return is_sustained(self.result, max_p99_ms=self.load.max_p99_ms)
 
     @property
+    def is_complete(self) -> bool:
+        return is_complete(self.result)
+
+    @property
+    def cpu_of_whole_copies(self) -> float | None:
+        """``cpu`` until the copies are confirmed; None: not every copy arrived once and was
+        confirmed, so that it would be that of less work.
+        """
+        confirmed = self.confirmations.confirmed if self.confirmations else 0
+        return self.cpu if self.is_complete and confirmed == self.result.arrived else None
+
+    @property
     def cpu(self) -> float:
         """CPU seconds per 1000 copies, of the system and all that it uses."""
         return sum(self.cpu_per_1000.values())
@@ -128,13 +141,13 @@ async def run_load(load: Load, system: System, venue: BenchVenue) -> LoadResult:
         await wait_at_most(load.late_s, lambda: len(venue.arrivals) >= len(sent_at))
         if not venue.arrivals:
             raise TooSlow(f"{system.name}, {load.name}: no order arrived")
-        result = evaluate_arrivals(sent_at, venue.arrivals)
+        in_time = evaluate_arrivals(sent_at, venue.arrivals)
         await system.settle()
-    # those that came too late were paid for too
-    copies = evaluate_arrivals(sent_at, venue.arrivals).arrived
+    at_end = evaluate_arrivals(sent_at, venue.arrivals)
+    copies = at_end.arrived  # those that came too late were paid for too
     return LoadResult(
         load=load,
-        result=result,
+        result=replace(in_time, duplicates=at_end.duplicates),
         cpu_per_1000=cpu_per_thousand(used, copies),
         simulators_cpu_per_1000=cpu_per_thousand(used_by_simulators, copies),
         memory_mb=read_memory_mb(system.processes),

@@ -78,7 +78,6 @@ class ChainBalances:
         cached = self._newest_usable(*query)
         if cached is None:
             return None
-        metrics.cache_requested(metrics.Cache.BALANCES, metrics.CacheResult.HIT)
         if self._is_refresh_due(cached) and not self._fetch.is_running(query):
             self._run_in_background(self._fetch(query))
         return _build_balance(cached, intent, neg_risk=neg_risk, cached=True)
@@ -86,6 +85,7 @@ class ChainBalances:
     async def fetch_balance(self, intent: Intent, *, neg_risk: bool, fresh: bool) -> Balance:
         cached = None if fresh else self.cached_balance(intent, neg_risk=neg_risk)
         if cached is not None:
+            metrics.cache_requested(metrics.Cache.BALANCES, metrics.CacheResult.HIT)
             return cached
         metrics.cache_requested(metrics.Cache.BALANCES, metrics.CacheResult.MISS)
         fetched = await self._fetch(_build_query(intent))

@@ -34,6 +34,8 @@ from shared.db.engine import Connection, fetch_rows
 from shared.db.sql import Batch
 from shared.messages.intents import IntentApproved, IntentRefused
 
+SQLSTATE_OF_LIMIT = "SL001"
+"""Of preflight.raise_limit_exceeded alone: a check_violation can also be a missing partition."""
 RECORDINGS = Batch(
     {
         **INTENTS.types,
@@ -115,7 +117,9 @@ async def record_at_once(
             **RECORDINGS.parameters(rows),
             **ATTEMPTS.parameters(attempts),
         )
-    except asyncpg.CheckViolationError as error:  # of preflight.raise_limit_exceeded
+    except asyncpg.PostgresError as error:
+        if error.sqlstate != SQLSTATE_OF_LIMIT:
+            raise
         raise LimitExceeded("a daily cap") from error
     return frozenset(row.intent_id for row in inserted)
 

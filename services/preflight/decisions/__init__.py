@@ -22,6 +22,7 @@ from services.preflight.decisions.exits import (
     after_order,
     after_verdict,
     build_continuation,
+    is_about_size,
     open_exit,
 )
 from services.preflight.decisions.facts import (
@@ -56,6 +57,7 @@ __all__ = [
     "build_funds",
     "delay_entry",
     "expires_at",
+    "is_about_size",
     "is_over_rate",
     "judge",
     "judge_on_funds",

@@ -217,6 +217,11 @@ def proportion(held: int, *, sold: int, held_before: int) -> int:
     return held * sold // held_before
 
 
+def is_about_size(refusal: IntentRefused | None) -> bool:
+    """Whether an exit is refused because of how many shares there are to sell."""
+    return refusal is not None and refusal.reason in (Refusal.NO_POSITION, Refusal.BELOW_MINIMUM)
+
+
 def after_verdict(
     exit_: Exit, verdict: IntentApproved | IntentRefused, *, retry_delay: timedelta
 ) -> Exit:

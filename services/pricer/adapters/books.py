@@ -115,13 +115,13 @@ class QuoteCache:
         for candidate in (self._socket_book, self._fetched_book, self._shared_book):
             book = candidate(token_id)
             if book is not None and self._is_current(book) and self._is_good(token_id, book):
-                metrics.cache_requested(metrics.Cache.QUOTES, metrics.CacheResult.HIT)
                 return book
         return None
 
     async def fetch_book(self, token_id: str) -> Book | Missing:
         cached = self.cached_book(token_id)
         if cached is not None:
+            metrics.cache_requested(metrics.Cache.QUOTES, metrics.CacheResult.HIT)
             return cached
         is_shared = self._fetch.is_running(token_id)
         result = metrics.CacheResult.SHARED if is_shared else metrics.CacheResult.MISS

@@ -48,7 +48,6 @@ class DetailsCache:
     def cached_details(self, token_id: str) -> MarketDetails | None:
         cached = self._cached.get(token_id)
         if cached is not None and self._now() - cached.read_at <= self._valid_for:
-            _count(metrics.CacheResult.HIT)
             return cached
         if cached is not None:
             metrics.cache_evicted(metrics.Cache.MARKET_DETAILS, metrics.Eviction.AGE)
@@ -58,6 +57,7 @@ class DetailsCache:
     async def fetch_details(self, token_id: str) -> MarketDetails | None:
         cached = self.cached_details(token_id)
         if cached is not None:
+            _count(metrics.CacheResult.HIT)
             return cached
         if self._has_just_failed(token_id):
             return None

@@ -8,14 +8,20 @@ from collections.abc import Sequence
 import pytest
 
 from shared.messages.base import Message
+from shared.streams.partitioning import Partitioner
+from shared.streams.producer import Producer, Publication
+from shared.streams.settings import KafkaSettings
 from shared.testing.waiting import eventually
 from tests.integration.streams.conftest import fast_settings, running_harness
 from tests.integration.streams.loop_harness import (
+    PARTITIONS,
     ExampleMessage,
     LoopHarness,
     RunningLoop,
     admin,
     build_message,
+    build_message_type,
+    create_topics,
 )
 from tests.integration.streams.test_groups import member
 from tools.stack.background import BackgroundCluster
@@ -24,6 +30,9 @@ pytestmark = pytest.mark.integration
 
 ROUNDS = 400
 KEYS = [f"key-{number}" for number in range(20)]
+PARTITIONER = Partitioner()
+USUAL_BYTES = 1_300
+"""Of a message of ours."""
 
 
 class Echo:
@@ -114,8 +123,52 @@ async def test_a_partition_whose_leader_is_lost_continues_with_another_leader(
         assert set(map(int, await harness.fetch_replies(ROUNDS * len(KEYS)))) == set(range(ROUNDS))
 
 
+async def test_a_partition_without_a_leader_holds_up_no_other(
+    three_brokers: BackgroundCluster,
+) -> None:
+    settings = fast_settings(three_brokers.bootstrap_servers)
+    kind = build_message_type("Single", "single-replicas")
+    await create_topics(settings, kind.topic, replicas=1, configs={"min.insync.replicas": "1"})
+    await eventually(lambda: all_have_leaders(settings, kind.topic))
+    leaders = await fetch_leaders(settings, kind.topic)
+    is_lost = {
+        key: leaders[PARTITIONER.partition(key.encode(), PARTITIONS)] == leaders[0] for key in KEYS
+    }
+    lost = [key for key in KEYS if is_lost[key]]
+    assert 0 < len(lost) < len(KEYS)
+    acknowledged: list[str] = []
+
+    def build_publication(key: str, number: int) -> Publication:
+        message = build_message(kind, key, f"{number} {'x' * USUAL_BYTES}")
+        return Publication([message], None, lambda: acknowledged.append(key))
+
+    async with Producer(settings) as producer:
+        await producer.publish_all([build_message(kind, key, "") for key in KEYS])
+        await three_brokers.kill(leaders[0])
+        # Many batches of aiokafka's usual size before the others.
+        first = [build_publication(lost[0], number) for number in range(50)]
+        others = [build_publication(key, 0) for key in KEYS if not is_lost[key]]
+        publishing = asyncio.create_task(producer.publish_batch([*first, *others]))
+
+        await eventually(lambda: len(acknowledged) == len(others))
+        assert not any(is_lost[key] for key in acknowledged)
+
+        await three_brokers.restart(leaders[0])
+        await publishing
+        assert len(acknowledged) == len(first) + len(others)
+
+
 async def fetch_leader_of_first_partition(harness: LoopHarness) -> int:
-    async with admin(harness.settings) as client:
-        (topic,) = await client.describe_topics([harness.request.topic])
-    leader: int = next(each["leader"] for each in topic["partitions"] if each["partition"] == 0)
-    return leader
+    return (await fetch_leaders(harness.settings, harness.request.topic))[0]
+
+
+async def all_have_leaders(settings: KafkaSettings, topic: str) -> bool:
+    leaders = (await fetch_leaders(settings, topic)).values()
+    return len(leaders) == PARTITIONS and min(leaders) >= 0
+
+
+async def fetch_leaders(settings: KafkaSettings, topic: str) -> dict[int, int]:
+    """The leaders of a topic's partitions."""
+    async with admin(settings) as client:
+        (described,) = await client.describe_topics([topic])
+    return {each["partition"]: each["leader"] for each in described["partitions"]}

@@ -80,6 +80,35 @@ async def test_each_trade_is_dated_when_it_is_sent_and_every_copy_is_counted() -
     assert system.settled == 1
 
 
+async def test_an_order_that_is_doubled_after_the_load_is_counted() -> None:
+    venue, system = FakeVenue(), FakeSystem()
+
+    async def repeat_first() -> None:
+        salt, at = venue.arrivals[0]
+        venue.arrivals.append((salt, at + 30))
+
+    system.settle = repeat_first  # type: ignore[method-assign]
+
+    row = await run_load(short("100")[0], system, venue)  # type: ignore[arg-type]
+
+    assert (row.result.duplicates, row.is_sustained) == (1, False)
+
+
+async def test_an_order_that_comes_too_late_is_paid_for_and_has_not_arrived() -> None:
+    venue, system = FakeVenue(), FakeSystem()
+    venue.lost = 1
+
+    async def deliver_lost() -> None:
+        venue.arrivals += [(salt, time.perf_counter()) for salt in range(load.copies)]
+
+    system.settle = deliver_lost  # type: ignore[method-assign]
+    load = replace(short("100")[0], trades_per_second=20, followers=2)
+
+    row = await run_load(load, system, venue)  # type: ignore[arg-type]
+
+    assert row.result.arrived == load.copies - 1
+
+
 async def test_a_rate_that_is_not_sustained_ends_the_rising_series_alone() -> None:
     venue = FakeVenue()
 

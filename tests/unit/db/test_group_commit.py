@@ -180,3 +180,15 @@ async def test_a_full_group_is_written_without_waiting() -> None:
     await asyncio.gather(commit(1), commit(2), commit(3))
 
     assert table.groups == [[0], [1, 2, 3]]
+
+
+async def test_no_empty_group_is_written_where_another_writer_took_all_meanwhile() -> None:
+    table = Table()
+    table.open.set()
+    commit = GroupCommit(table.write, max_concurrent=2, min_interval=timedelta(milliseconds=20))
+    await commit(0)
+
+    await asyncio.gather(commit(1), commit(2))
+    await commit(3)
+
+    assert table.groups == [[0], [1, 2], [3]]

@@ -32,6 +32,7 @@ from shared.streams.routes import Outcome, Received
 from tests.builders import NOON, a_follow, an_outcome, approved, controls, quoted, seconds, usdc
 from tests.fakes import Clock, FakeVerdicts, FixedControls
 from tests.unit.preflight.test_handler import LIMITS, balance
+from tests.unit.pricer.harness import counted
 
 TRACE = "00-" + "1" * 32 + "-" + "2" * 16 + "-01"
 COUNT = 4
@@ -237,6 +238,33 @@ async def test_shares_of_the_follower_that_are_not_in_the_cache_are_requested_al
 
     assert missing is None
     assert isinstance(verdict(known), IntentApproved)
+
+
+@pytest.mark.parametrize("held", [0, 5_000])
+async def test_no_exit_is_refused_because_of_shares_that_the_cache_does_not_show(held: int) -> None:
+    service = Preflight(limits=replace(LIMITS, sell_own_shares=True))
+    service.fund(usdc(1))
+    service.wallets.cached[proxy(0)] = replace(service.wallets.cached[proxy(0)], shares=0)
+    await service.buy(0, held)  # less than can be sold
+
+    assert await service.judge(sale(0)) == [None]
+    (alone,) = await service.handler.on_intent_quoted(sale(0))
+
+    assert isinstance(alone, IntentApproved)
+    assert service.wallets.requested[0] == proxy(0)
+
+
+async def test_a_copy_counts_its_cached_balances_once_also_where_the_batch_leaves_it() -> None:
+    service = Preflight(limits=replace(LIMITS, sell_own_shares=True))
+    service.fund(usdc(100), 0, usdc(1))
+    before = counted("cache_requests", cache="balances", result="hit")
+
+    bought, poor, sold = await service.judge(entry(0), entry(1), sale(2))
+
+    assert (poor, isinstance(verdict(bought), IntentApproved)) == (None, True)
+    assert isinstance(verdict(sold), IntentApproved)
+    # One of the entry, and two of the exit: for the follower's own shares, and for all.
+    assert counted("cache_requests", cache="balances", result="hit") == before + 3
 
 
 async def test_a_shared_cap_that_a_batch_would_exceed_has_all_of_them_judged_alone() -> None:

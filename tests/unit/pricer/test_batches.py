@@ -51,6 +51,27 @@ async def test_copies_are_quoted_at_once_where_market_and_book_are_known() -> No
     assert counted("quotes", source="socket") == quoted_before + 2
 
 
+async def test_a_copy_counts_its_cache_requests_once_also_where_the_batch_leaves_it() -> None:
+    def hits() -> tuple[float, float]:
+        return (
+            counted("cache_requests", cache="quotes", result="hit"),
+            counted("cache_requests", cache="market_details", result="hit"),
+        )
+
+    pricer = await a_warm_pricer(TOKEN)
+    pricer.clock.now += seconds(301)  # the details are too old
+    pricer.quotes.apply(a_snapshot("0.45", "0.55"))
+    quotes, details = hits()
+
+    (left,) = await pricer.handler.on_copies_intended([received(needs_market_details=True)])
+    assert (left, hits()) == (None, (quotes, details))
+
+    await pricer.details.fetch_details(TOKEN)
+    (quoted,) = await pricer.handler.on_copies_intended([received(needs_market_details=True)])
+    assert best(quoted) == "0.55"
+    assert hits() == (quotes + 1, details + 1)
+
+
 async def test_a_token_that_a_batch_asks_for_is_kept_from_the_market_channel() -> None:
     pricer = await a_warm_pricer()
 

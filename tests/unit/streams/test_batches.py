@@ -211,6 +211,30 @@ async def test_a_bug_in_a_batch_stops_the_process() -> None:
     assert subject.kafka.committed == {}
 
 
+@pytest.mark.parametrize("outputs", [0, 1])
+@pytest.mark.parametrize("later", [False, True])
+async def test_a_bug_in_what_follows_a_message_stops_the_process(
+    monkeypatch: pytest.MonkeyPatch, outputs: int, later: bool
+) -> None:
+    def fail(*_: object) -> None:
+        raise KeyError("swordfish")
+
+    def decide(received: Received[Task]) -> Outcome:
+        async def reply_later() -> Sequence[Message]:
+            await asyncio.sleep(0)
+            return [done(received.message)] * outputs
+
+        return reply_later() if later else [done(received.message)] * outputs
+
+    monkeypatch.setattr(batches.Batches, "_finish", fail)
+    subject = Subject(decide=decide)
+    subject.gate.set()
+    async with subject.running():
+        subject.arrive(a_task("anna", 1))
+        with pytest.raises(MessageFailed, match="KeyError"):
+            await asyncio.wait_for(subject.task, timeout=10)
+
+
 async def test_a_batch_handler_that_forgets_a_message_stops_the_process() -> None:
     subject = Subject(decide=reply)
 

@@ -12,7 +12,7 @@ depends_on = None
 CREATE = """
 create function preflight.raise_limit_exceeded(name text) returns void language plpgsql as $$
 begin
-    raise exception 'a limit is exceeded: %', name using errcode = 'check_violation';
+    raise exception 'a limit is exceeded: %', name using errcode = 'SL001';
 end
 $$
 """
