@@ -25,7 +25,7 @@ from shared.streams.dead_letter_store import BlockedKeys
 from shared.streams.handling import Handling
 from shared.streams.key_queues import Delivery
 from shared.streams.producer import Publication
-from shared.streams.routes import BatchRoutes, Outcome, Received
+from shared.streams.routes import BatchRoutes, Outcome, Output, Received
 from shared.streams.running_tasks import RunningTasks
 
 logger = logging.getLogger(__name__)
@@ -173,9 +173,7 @@ class Batches:
             self._on_failed(deliveries, error)
             raise
 
-    async def _await_outcome(
-        self, each: "_Handling", outcome: Awaitable[Sequence[Message]]
-    ) -> None:
+    async def _await_outcome(self, each: "_Handling", outcome: Awaitable[Sequence[Output]]) -> None:
         try:
             with each.span.current():
                 outputs = await outcome
@@ -185,7 +183,7 @@ class Batches:
         if self._may_publish(each, outputs):
             await self._publish([(each, outputs)])
 
-    def _may_publish(self, each: "_Handling", outputs: Sequence[Message]) -> bool:
+    def _may_publish(self, each: "_Handling", outputs: Sequence[Output]) -> bool:
         """Return whether a handled message has outputs to publish; one without is finished."""
         if each.delivery.assignment.ended:
             # Another instance may have the partition by now and gets this message again: publishing
@@ -196,7 +194,7 @@ class Batches:
             self._finish(each)
         return bool(outputs)
 
-    async def _publish(self, published: Sequence[tuple["_Handling", Sequence[Message]]]) -> None:
+    async def _publish(self, published: Sequence[tuple["_Handling", Sequence[Output]]]) -> None:
         await self._producer.publish_batch(
             [
                 Publication(outputs, each.received.traceparent, partial(self._finish, each))

@@ -15,7 +15,6 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from shared.domain.errors import InvalidMessage, Transient, UnknownVersion
-from shared.messages.base import Message
 from shared.observe import metrics
 from shared.observe.metrics import MessageOutcome
 from shared.streams.backoff import Backoff
@@ -29,13 +28,13 @@ from shared.streams.dead_letter_store import (
 from shared.streams.dead_letters import DeadLetterLimit, build_dead_letter
 from shared.streams.handling import Handling
 from shared.streams.key_queues import Delivery
-from shared.streams.routes import Routes, ignored
+from shared.streams.routes import Output, Routes, ignored
 
 logger = logging.getLogger(__name__)
 
 
 class PublishesAll(Protocol):
-    async def publish_all(self, messages: Sequence[Message]) -> None:
+    async def publish_all(self, messages: Sequence[Output]) -> None:
         """Returns when Kafka has acknowledged every one of them."""
         ...
 
@@ -151,7 +150,7 @@ class MessageProcessor:
         return await self._conclude(delivery, (dead_letter,), MessageOutcome.PARKED)
 
     async def _conclude(
-        self, delivery: Delivery, outputs: Sequence[Message], outcome: MessageOutcome
+        self, delivery: Delivery, outputs: Sequence[Output], outcome: MessageOutcome
     ) -> MessageOutcome:
         if delivery.assignment.ended:
             # Another instance may have the partition by now and gets this message again: publishing

@@ -19,8 +19,9 @@ from shared.messages.base import Message
 from shared.observe import tracing
 from shared.streams.backoff import Backoff
 from shared.streams.closing import close_with_timeout
-from shared.streams.codec import encode
+from shared.streams.codec import Outgoing, encode
 from shared.streams.partitioning import Partitioner
+from shared.streams.routes import InTrace, Output
 from shared.streams.settings import KafkaSettings
 
 logger = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ what a broker accepts in one batch. Nothing waits for a batch to fill."""
 class Publication(NamedTuple):
     """What is published about one message, and in which trace."""
 
-    messages: Sequence[Message]
+    messages: Sequence[Output]
     traceparent: str | None
     on_acknowledged: Callable[[], None] = lambda: None
 
@@ -47,7 +48,7 @@ class _Sending:
 
     def __init__(self, publication: Publication) -> None:
         messages, traceparent, self.on_acknowledged = publication
-        self.outgoing = [encode(message, traceparent=traceparent) for message in messages]
+        self.outgoing = [_encode(message, traceparent) for message in messages]
 
 
 class Producer:
@@ -103,7 +104,7 @@ class Producer:
         """
         await self.publish_all((message,))
 
-    async def publish_all(self, messages: Sequence[Message]) -> None:
+    async def publish_all(self, messages: Sequence[Output]) -> None:
         """Publish several messages together; those of one key stay in order."""
         if messages:
             await self.publish_batch((Publication(messages, tracing.inject()),))
@@ -184,3 +185,9 @@ class Producer:
 def _may_be_repeated(error: KafkaError) -> bool:
     # KafkaTimeoutError: the message never left, because its partition's batch stayed full.
     return error.retriable or isinstance(error, KafkaTimeoutError)
+
+
+def _encode(output: Output, traceparent: str | None) -> Outgoing:
+    if isinstance(output, InTrace):
+        return encode(output.message, traceparent=output.traceparent)
+    return encode(output, traceparent=traceparent)

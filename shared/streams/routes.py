@@ -2,15 +2,26 @@
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from shared.messages.base import Message
 
 M = TypeVar("M", bound=Message)
 
-Handle = Callable[[Any], Awaitable[Sequence[Message]]]
-"""``async def on_x(message: X) -> Sequence[Message]``. It is called again for a redelivery and must
-return the same messages then."""
+
+class InTrace(NamedTuple):
+    """A message to publish in another trace than that of the message that led to it."""
+
+    message: Message
+    traceparent: str | None
+    """None: it is in none."""
+
+
+Output = Message | InTrace
+
+Handle = Callable[[Any], Awaitable[Sequence[Output]]]
+"""``async def on_x(message: X) -> Sequence[Output]``: what is published. It is called again for a
+redelivery and must return the same messages then."""
 
 Routes = Mapping[type[Message], Handle]
 """Every message type of a subscribed topic has a route. One that the service does not need is
@@ -24,10 +35,10 @@ class Received(Generic[M]):
     message: M
     traceparent: str | None
     """The trace that the message belongs to, for what is written about it. None: it has no trace.
-    The traces of its outputs are set by the loop."""
+    The loop publishes its outputs in that trace, but for those that are ``InTrace``."""
 
 
-Outcome = Sequence[Message] | Awaitable[Sequence[Message]] | None
+Outcome = Sequence[Output] | Awaitable[Sequence[Output]] | None
 """What a batch handler has decided about one message: the messages to publish; what returns them,
 awaited in a task of its own while the next batches are handled; or None, for a message that its
 ordinary route handles, alone, where it may wait as long as it must."""

@@ -9,7 +9,7 @@ from shared.messages.base import Message
 from shared.messages.intents import IntentApproved
 from shared.messages.orders import OrderState, TradeReported
 from shared.messages.transactions import FillsSettled
-from shared.streams.routes import Outcome, Received
+from shared.streams.routes import InTrace, Outcome, Received
 
 UNANSWERED = (OrderState.SIGNED, OrderState.UNKNOWN, OrderState.KILLED)
 
@@ -57,7 +57,7 @@ class UnknownIsFailed(OneByOne):
             else await super().on_trade_reported(trade)
         )
 
-    async def on_fills_settled(self, settled: FillsSettled) -> Sequence[Message]:
+    async def on_fills_settled(self, settled: FillsSettled) -> Sequence[InTrace]:
         recorded = await self.orders.load_by_hash(sum_fills(settled))
         if any(each.order.state in UNANSWERED for each in recorded):
             return []

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
 
@@ -172,7 +173,8 @@ class PostgresOrders:
         results: dict[str, Order | NotLeaseHolder] = {}
         for new, lease in inserts:
             if new.order.intent_id in fresh:
-                self._open.add(new.order, lease, trades=())
+                traced = replace(new.order, traceparent=new.traceparent)
+                self._open.add(traced, lease, trades=())
                 _measure_stages(new.order, new.approved)
                 results[new.order.intent_id] = new.order
         if known := [each for each in inserts if each.new.order.intent_id not in fresh]:

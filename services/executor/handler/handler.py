@@ -53,7 +53,7 @@ from shared.messages.intents import IntentApproved
 from shared.messages.orders import OrderOverdue, OrderState, TradeReported
 from shared.messages.transactions import FillsSettled, Purpose, TransactionResolved
 from shared.polymarket.replies import RetryLater
-from shared.streams.routes import Outcome, Received
+from shared.streams.routes import InTrace, Outcome, Received
 
 logger = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ class Handler:
         after = apply_new_trades(order, trades, now=self.now()) if changed else order
         return await self._save_and_report(order, after, [trade], changed=changed)
 
-    async def on_fills_settled(self, settled: FillsSettled) -> Sequence[Message]:
+    async def on_fills_settled(self, settled: FillsSettled) -> Sequence[InTrace]:
         """Fills of orders that are not ours are the follower's own: they change nothing."""
         recorded = await self.orders.load_by_hash(sum_fills(settled))
         settlements = self._settle(settled, recorded)
@@ -283,9 +283,13 @@ class Handler:
                 logger.error("%s", describe_contradiction(each))
         return settlements
 
-    def _report_settlements(self, settlements: Iterable[Settlement]) -> list[Message]:
+    def _report_settlements(self, settlements: Iterable[Settlement]) -> list[InTrace]:
+        """Each in the trace of its order: fills are read for many at once, in none."""
         return [
-            build_order_report(each.after, now=self.now())
+            InTrace(
+                message=build_order_report(each.after, now=self.now()),
+                traceparent=each.after.traceparent,
+            )
             for each in settlements
             if each.is_reported
         ]

@@ -10,6 +10,7 @@ from shared.messages.base import Message
 from shared.messages.intents import IntentApproved
 from shared.messages.orders import OrderReported, OrderState, TradeReported
 from shared.messages.transactions import ConfirmationRequested, FillsSettled
+from tests.batches import list_messages
 from tests.builders import NOON, approved, controls, overdue, seconds
 from tests.fakes import Clock, FixedControls, Killed
 from tests.unit.executor.fakes import (
@@ -109,7 +110,7 @@ class ExecutorHarness:
         if isinstance(message, TradeReported):
             return await self.handler.on_trade_reported(message)
         if isinstance(message, FillsSettled):
-            return await self.handler.on_fills_settled(message)
+            return list_messages(await self.handler.on_fills_settled(message))
         return await self.handler.on_order_overdue(overdue())
 
 

@@ -1,6 +1,7 @@
 """Fills of final blocks end orders, and batches are handled as single messages are."""
 
 from collections.abc import Awaitable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from shared.messages.base import Message
 from shared.messages.orders import OrderReported, OrderState, TradeStatus
 from shared.streams.routes import Outcome, Received
+from tests.batches import list_messages
 from tests.builders import (
     NOON,
     OTHER_PROXY,
@@ -36,7 +38,7 @@ async def finish(outcomes: Sequence[Outcome]) -> list[Message] | None:
     (outcome,) = outcomes
     if outcome is None:
         return None
-    return list(await outcome if isinstance(outcome, Awaitable) else outcome)
+    return list_messages(await outcome if isinstance(outcome, Awaitable) else outcome)
 
 
 async def test_a_copy_is_confirmed_by_the_chain_alone() -> None:
@@ -182,3 +184,22 @@ async def test_fills_of_orders_that_are_not_open_are_left_to_their_ordinary_rout
 
     assert await finish(await handle(received(fills_settled()))) is None
     assert await finish(await handle(received(fills_settled(fills=(OTHERS,))))) is None
+
+
+@pytest.mark.parametrize("in_batch", [False, True])
+async def test_an_end_by_fills_is_published_in_the_trace_of_its_order(in_batch: bool) -> None:
+    executor = ExecutorHarness()
+    await executor.handle(approved())
+    traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    executor.orders.orders = {
+        intent_id: replace(order, traceparent=traceparent)
+        for intent_id, order in executor.orders.orders.items()
+    }
+
+    if in_batch:
+        (published,) = await executor.handler.on_fills_settled_of_many(received(fills_settled()))
+    else:
+        published = await executor.handler.on_fills_settled(fills_settled())
+
+    assert isinstance(published, list)
+    assert [each.traceparent for each in published] == [traceparent]

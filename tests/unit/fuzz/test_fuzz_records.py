@@ -18,7 +18,9 @@ from shared.streams.dead_letter_store import BlockedKeys
 from shared.streams.dead_letters import DeadLetterLimit
 from shared.streams.key_queues import Delivery
 from shared.streams.message_processor import MessageProcessor
+from shared.streams.routes import Output
 from shared.testing.dead_letters import MemoryDeadLetters
+from tests.batches import list_messages
 from tests.unit.fuzz.fuzzing import TRIED_INPUTS, fuzzed
 from tests.unit.fuzz.mutations import SECRET, mutate
 from tests.unit.fuzz.services import ROUTES_BY_SERVICE
@@ -64,7 +66,8 @@ class ServiceUnderTest:
             clock=lambda: 0,
         )
 
-    async def publish_all(self, messages: Sequence[Message]) -> None:
+    async def publish_all(self, outputs: Sequence[Output]) -> None:
+        messages = list_messages(outputs)
         for message in messages:
             assert encode(message).value
         self.produced += messages

@@ -10,6 +10,8 @@ from aiokafka import ConsumerRebalanceListener, TopicPartition
 from shared.messages.base import Message
 from shared.streams.codec import encode
 from shared.streams.producer import Publication
+from shared.streams.routes import Output
+from tests.batches import list_messages
 
 
 class FakeRecord(NamedTuple):
@@ -154,7 +156,8 @@ class FakeProducer:
         await self.publish_all(publication.messages)
         publication.on_acknowledged()
 
-    async def publish_all(self, messages: Sequence[Message]) -> None:
+    async def publish_all(self, outputs: Sequence[Output]) -> None:
+        messages = list_messages(outputs)
         self.on_publish(messages)
         if not self._acknowledges:
             await self._acknowledged.wait()

@@ -19,7 +19,7 @@ from shared.observe.metrics import REGISTRY
 from shared.streams import batches
 from shared.streams.loop import MessageFailed, MessageLoop
 from shared.streams.producer import Publication
-from shared.streams.routes import Outcome, Received
+from shared.streams.routes import InTrace, Outcome, Received
 from shared.streams.settings import KafkaSettings
 from shared.testing.dead_letters import MemoryDeadLetters
 from tests.unit.streams.fake_kafka import FakeConsumer, FakeKafka, FakeProducer
@@ -40,7 +40,9 @@ class TracingProducer(FakeProducer):
 
     async def publish_batch(self, publications: Sequence[Publication]) -> None:
         for messages, traceparent, _ in publications:
-            self.traceparent_by_id |= {each.message_id: traceparent for each in messages}
+            for each in messages:
+                message, its_own = each if isinstance(each, InTrace) else (each, traceparent)
+                self.traceparent_by_id[message.message_id] = its_own
         await super().publish_batch(publications)
 
 
