@@ -191,9 +191,9 @@ async def test_an_end_by_fills_is_published_in_the_trace_of_its_order(in_batch: 
     executor = ExecutorHarness()
     await executor.handle(approved())
     traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-    executor.orders.orders = {
-        intent_id: replace(order, traceparent=traceparent)
-        for intent_id, order in executor.orders.orders.items()
+    matched = executor.orders.late
+    executor.orders.late = {
+        intent_id: replace(order, traceparent=traceparent) for intent_id, order in matched.items()
     }
 
     if in_batch:
