@@ -16,13 +16,13 @@ import pytest
 
 from shared.db.controls import load_controls
 from shared.db.engine import fetch_rows, open_engine, transaction
-from shared.db.settings import DatabaseSettings
 from shared.domain.follows import GLOBAL, Controls, Mode, leader_scope
 from shared.domain.money import MICROS
 from shared.domain.terms import EndMode
 from shared.testing.waiting import eventually
 from tests.builders import LEADER, PROXY
 from tests.integration.stack.processes import alive, with_descendants
+from tests.patience import patient_settings
 from tools.stack.settings import REPOSITORY
 from tools.stack.state import read_state
 
@@ -53,7 +53,7 @@ async def start(*arguments: str, **variables: str) -> asyncio.subprocess.Process
 
 
 async def fetch_controls(database_url: str) -> Controls:
-    engine = open_engine(DatabaseSettings.model_validate({"url": database_url}))
+    engine = open_engine(patient_settings(database_url))
     try:
         return await load_controls(engine)
     finally:
@@ -137,7 +137,7 @@ async def test_applied_topics_are_listed_without_a_difference(kafka: str) -> Non
 
 
 async def count_confirmed_copies(database_url: str) -> int:
-    engine = open_engine(DatabaseSettings.model_validate({"url": database_url}))
+    engine = open_engine(patient_settings(database_url))
     try:
         async with transaction(engine) as connection:
             return int(

@@ -23,7 +23,6 @@ from services.preflight.adapters.verdicts import PostgresVerdicts
 from services.preflight.decisions import DelayedEntry, Exit
 from shared.db.controls import save_follows
 from shared.db.engine import engine_scope, transaction
-from shared.db.settings import DatabaseSettings
 from shared.domain.ids import follow_id
 from shared.domain.money import Side
 from shared.messages.intents import (
@@ -53,6 +52,7 @@ from tests.builders import (
 )
 from tests.leases import executor_leases
 from tests.orders import an_order, record_trade
+from tests.patience import patient_settings
 
 pytestmark = pytest.mark.integration
 
@@ -148,7 +148,7 @@ async def record_exit(verdicts: PostgresVerdicts, orders: PostgresOrders) -> Non
 
 @pytest.fixture
 async def engine(migrated_database_url: str) -> AsyncIterator[AsyncEngine]:
-    settings = DatabaseSettings.model_validate({"url": migrated_database_url})
+    settings = patient_settings(migrated_database_url)
     follows = [
         a_follow(proxy=proxy, follow_id=follow_id(leader=LEADER, proxy=proxy))
         for proxy in (PROXY, OTHER_PROXY)

@@ -10,16 +10,16 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from services.tx_monitor.adapters import PostgresWatches
 from services.tx_monitor.decisions import CLOSED_STATES, build_watch
 from shared.db.engine import engine_scope, fetch_rows, transaction
-from shared.db.settings import DatabaseSettings
 from shared.messages.transactions import TransactionState
 from tests.builders import NOON, requested
+from tests.patience import patient_settings
 
 pytestmark = pytest.mark.integration
 
 
 @pytest.fixture
 async def engine(migrated_database_url: str) -> AsyncIterator[AsyncEngine]:
-    settings = DatabaseSettings.model_validate({"url": migrated_database_url})
+    settings = patient_settings(migrated_database_url)
     async with engine_scope(settings) as engine:
         yield engine
 

@@ -19,6 +19,7 @@ from shared.domain.terms import EndMode, ExitMode
 from shared.testing.waiting import eventually
 from tests.builders import LEADER, NOON, OTHER_PROXY, PROXY, a_follow, seconds, usdc
 from tests.fakes import Clock
+from tests.patience import patient_settings
 
 pytestmark = pytest.mark.integration
 
@@ -30,7 +31,7 @@ WITHOUT_POLLING = ControlsSettings(
 
 @pytest.fixture
 async def engine(migrated_database_url: str) -> AsyncIterator[AsyncEngine]:
-    engine = open_engine(DatabaseSettings.model_validate({"url": migrated_database_url}))
+    engine = open_engine(patient_settings(migrated_database_url))
     yield engine
     await engine.dispose()
 

@@ -10,9 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.db.engine import autocommit, fetch_rows, open_engine
 from shared.db.leases import Leases, NotLeaseHolder, Superseded
-from shared.db.settings import DatabaseSettings
 from shared.streams.partitioning import Ownership
 from shared.testing.waiting import eventually
+from tests.patience import patient_settings
 
 pytestmark = pytest.mark.integration
 
@@ -34,7 +34,7 @@ class Monotonic:
 
 @pytest.fixture
 async def engine(migrated_database_url: str) -> AsyncIterator[AsyncEngine]:
-    engine = open_engine(DatabaseSettings.model_validate({"url": migrated_database_url}))
+    engine = open_engine(patient_settings(migrated_database_url))
     yield engine
     await engine.dispose()
 

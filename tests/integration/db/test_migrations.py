@@ -19,6 +19,7 @@ from shared.db.migrate import find_differences, migrate, require_migrated
 from shared.db.partitions import create_partitions
 from shared.db.settings import DatabaseSettings
 from shared.domain.errors import InvalidSettings, Transient
+from tests.patience import patient_settings
 
 pytestmark = pytest.mark.integration
 
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.integration
 @pytest.fixture
 async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
     """The engine of an empty database."""
-    engine = open_engine(DatabaseSettings.model_validate({"url": database_url}))
+    engine = open_engine(patient_settings(database_url))
     yield engine
     await engine.dispose()
 
@@ -167,7 +168,7 @@ async def test_a_service_does_not_start_on_a_database_that_was_not_migrated(
 
 @pytest.fixture
 async def migrated(migrated_database_url: str) -> AsyncIterator[AsyncEngine]:
-    engine = open_engine(DatabaseSettings.model_validate({"url": migrated_database_url}))
+    engine = open_engine(patient_settings(migrated_database_url))
     yield engine
     await engine.dispose()
 

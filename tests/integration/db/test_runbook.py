@@ -14,7 +14,6 @@ from services.ingest.handler import Handler
 from services.preflight.adapters.verdicts import PostgresVerdicts
 from shared.clock import utc_now
 from shared.db.engine import fetch_rows, open_engine, transaction
-from shared.db.settings import DatabaseSettings
 from shared.domain.money import MIN_REMAINDER_SHARES
 from tests.builders import (
     PROXY,
@@ -29,6 +28,7 @@ from tests.builders import (
 )
 from tests.fakes import FakeComplements, FakeHoldings, FixedControls
 from tests.integration.db.rows import insert_row
+from tests.patience import patient_settings
 
 pytestmark = pytest.mark.integration
 
@@ -44,7 +44,7 @@ from preflight.spending_windows, jsonb_each_text(usdc_by_hour) as spent
 
 @pytest.fixture
 async def engine(migrated_database_url: str) -> AsyncIterator[AsyncEngine]:
-    engine = open_engine(DatabaseSettings.model_validate({"url": migrated_database_url}))
+    engine = open_engine(patient_settings(migrated_database_url))
     yield engine
     await engine.dispose()
 

@@ -7,15 +7,15 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.db.engine import fetch_rows, open_engine, transaction
-from shared.db.settings import DatabaseSettings
 from shared.db.sql import stored_json
+from tests.patience import patient_settings
 
 pytestmark = pytest.mark.integration
 
 
 @pytest.fixture
 async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
-    engine = open_engine(DatabaseSettings.model_validate({"url": database_url}))
+    engine = open_engine(patient_settings(database_url))
     yield engine
     await engine.dispose()
 

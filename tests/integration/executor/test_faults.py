@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from shared.db.engine import open_engine
-from shared.db.settings import DatabaseSettings
 from shared.domain.money import ROUNDING_TOLERANCE_SHARES
 from shared.messages.orders import OrderState
 from shared.testing.waiting import eventually
@@ -22,6 +21,7 @@ from tests.integration.executor.executor_at_venue import (
     executor_at_venue,
 )
 from tests.integration.paper_venue.venue import PaperVenue
+from tests.patience import patient_settings
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
 
@@ -48,7 +48,7 @@ FAULTS_THAT_A_COPY_SURVIVES: dict[str, dict[str, dict[str, Any]]] = {
 async def executor(
     venue: PaperVenue, rpc_url: str, migrated_database_url: str
 ) -> AsyncIterator[ExecutorAtVenue]:
-    engine = open_engine(DatabaseSettings.model_validate({"url": migrated_database_url}))
+    engine = open_engine(patient_settings(migrated_database_url))
     async with executor_at_venue(venue, rpc_url, engine) as executor:
         yield executor
     await engine.dispose()

@@ -8,13 +8,13 @@ import pytest
 from services.executor.adapters.gates import VenueGates
 from services.executor.decisions import VenueReply
 from shared.db.engine import open_engine
-from shared.db.settings import DatabaseSettings
 from shared.messages.orders import OrderState
 from shared.testing.waiting import eventually
 from tests.builders import NOON, seconds
 from tests.fakes import Clock
 from tests.integration.executor.executor_at_venue import ExecutorAtVenue, executor_at_venue
 from tests.integration.paper_venue.venue import PaperVenue
+from tests.patience import patient_settings
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
 
@@ -32,7 +32,7 @@ def gate_clock() -> Clock:
 async def executor(
     venue: PaperVenue, rpc_url: str, migrated_database_url: str, gate_clock: Clock
 ) -> AsyncIterator[ExecutorAtVenue]:
-    engine = open_engine(DatabaseSettings.model_validate({"url": migrated_database_url}))
+    engine = open_engine(patient_settings(migrated_database_url))
     gates = VenueGates(now=gate_clock, probe_interval=INTERVAL)
     async with executor_at_venue(venue, rpc_url, engine, gates=gates) as executor:
         yield executor

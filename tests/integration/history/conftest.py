@@ -8,13 +8,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cli.history.run import Scope
 from shared.db.engine import engine_scope
-from shared.db.settings import DatabaseSettings
 from tests.integration.history.rows import NOW, create_weeks
+from tests.patience import patient_settings
 
 
 @pytest.fixture
 async def engine(migrated_database_url: str) -> AsyncIterator[AsyncEngine]:
-    async with engine_scope(DatabaseSettings.model_validate({"url": migrated_database_url})) as it:
+    async with engine_scope(patient_settings(migrated_database_url)) as it:
         await create_weeks(it)
         yield it
 

@@ -14,7 +14,6 @@ from services.ingest.adapters.complements import RETRY_AFTER
 from services.ingest.decisions import Complement
 from shared.clock import utc_now
 from shared.db.engine import open_engine
-from shared.db.settings import DatabaseSettings
 from shared.domain.errors import Transient
 from shared.domain.outcomes import OutcomeToken
 from shared.messages.intents import Missing
@@ -24,6 +23,7 @@ from shared.testing.waiting import eventually
 from tests.builders import NOON, TOKEN, a_market
 from tests.fakes import Clock
 from tests.integration.paper_venue.venue import PaperVenue
+from tests.patience import patient_settings
 from tests.unit.pricer.harness import FakeClob
 
 pytestmark = pytest.mark.integration
@@ -34,7 +34,7 @@ YES, NO = OutcomeToken(token_id=TOKEN, outcome="Yes"), OutcomeToken(token_id="7"
 
 @pytest.fixture
 async def engine(migrated_database_url: str) -> AsyncIterator[AsyncEngine]:
-    engine = open_engine(DatabaseSettings.model_validate({"url": migrated_database_url}))
+    engine = open_engine(patient_settings(migrated_database_url))
     yield engine
     await engine.dispose()
 

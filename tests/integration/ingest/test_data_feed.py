@@ -19,7 +19,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from services.ingest.adapters import DataFeed, PostgresLeaderCursors
 from shared.clock import utc_now
 from shared.db.engine import open_engine
-from shared.db.settings import DatabaseSettings
 from shared.messages.base import Message
 from shared.messages.leader_fills import LeaderFillSeen
 from shared.polymarket.data_api import DataApi
@@ -27,6 +26,7 @@ from shared.polymarket.request_budget import RequestBudget
 from shared.testing.waiting import eventually
 from tests.builders import TOKEN
 from tests.feeds import Instance
+from tests.patience import patient_settings
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
@@ -39,7 +39,7 @@ ANSWER_S = 0.1
 
 @pytest.fixture
 async def engine(migrated_database_url: str) -> AsyncIterator[AsyncEngine]:
-    engine = open_engine(DatabaseSettings.model_validate({"url": migrated_database_url}))
+    engine = open_engine(patient_settings(migrated_database_url))
     yield engine
     await engine.dispose()
 

@@ -19,7 +19,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.db.controls import save_follows
 from shared.db.engine import fetch_rows, open_engine, transaction
-from shared.db.settings import DatabaseSettings
 from shared.messages.intents import CopyIntended
 from shared.messages.leader_fills import LeaderFillSeen
 from shared.streams.settings import KafkaSettings
@@ -27,6 +26,7 @@ from shared.streams.topics import apply
 from shared.testing.waiting import eventually
 from tests.builders import PROXY
 from tests.integration.ingest.sources import Sources, serving_sources
+from tests.patience import patient_settings
 from tests.system.deployment import a_follow
 from tools.stack.background import BackgroundCluster
 from tools.stack.ports import Ports
@@ -50,7 +50,7 @@ async def settings(one_broker: BackgroundCluster) -> KafkaSettings:
 
 @pytest.fixture
 async def engine(migrated_database_url: str) -> AsyncIterator[AsyncEngine]:
-    engine = open_engine(DatabaseSettings.model_validate({"url": migrated_database_url}))
+    engine = open_engine(patient_settings(migrated_database_url))
     await save_follows(
         engine, [a_follow(leader, PROXY) for leader in LEADERS], by="test", change="24 leaders"
     )

@@ -13,20 +13,20 @@ from services.preflight.adapters.delays import DelayFeed
 from services.preflight.adapters.verdicts import PostgresVerdicts
 from services.preflight.decisions import DelayedEntry
 from shared.db.engine import open_engine
-from shared.db.settings import DatabaseSettings
 from shared.domain.money import Side
 from shared.messages.intents import CopyIntended, Intent
 from shared.messages.refusals import Refusal
 from shared.testing.waiting import eventually
 from tests.builders import NOON, OTHER_PROXY, PROXY, an_intent, refused, seconds
 from tests.integration.preflight.test_exit_feed import MIN_CLOCK_READINGS, Recorder
+from tests.patience import patient_settings
 
 pytestmark = pytest.mark.integration
 
 
 @pytest.fixture
 async def engine(migrated_database_url: str) -> AsyncIterator[AsyncEngine]:
-    engine = open_engine(DatabaseSettings.model_validate({"url": migrated_database_url}))
+    engine = open_engine(patient_settings(migrated_database_url))
     yield engine
     await engine.dispose()
 

@@ -15,7 +15,6 @@ from services.preflight.adapters.exits import ExitFeed
 from services.preflight.adapters.verdicts import PostgresVerdicts
 from services.preflight.decisions import Exit, ExitState
 from shared.db.engine import open_engine
-from shared.db.settings import DatabaseSettings
 from shared.domain.follows import GLOBAL, Mode, follower_scope
 from shared.domain.ids import continuation_id
 from shared.domain.money import Side
@@ -33,6 +32,7 @@ from tests.builders import (
     shares,
 )
 from tests.fakes import FixedControls
+from tests.patience import patient_settings
 
 pytestmark = pytest.mark.integration
 
@@ -43,7 +43,7 @@ MIN_CLOCK_READINGS = 20
 
 @pytest.fixture
 async def engine(migrated_database_url: str) -> AsyncIterator[AsyncEngine]:
-    engine = open_engine(DatabaseSettings.model_validate({"url": migrated_database_url}))
+    engine = open_engine(patient_settings(migrated_database_url))
     yield engine
     await engine.dispose()
 

@@ -17,7 +17,6 @@ from services.preflight.handler import Handler
 from shared.chain.blocks import Block, Receipt
 from shared.chain.rpc import NodeRefused
 from shared.db.engine import fetch_rows, open_engine, transaction
-from shared.db.settings import DatabaseSettings
 from shared.domain.errors import Transient
 from shared.domain.follows import GLOBAL, Mode
 from shared.domain.money import Side
@@ -49,6 +48,7 @@ from tests.builders import (
     usdc,
 )
 from tests.fakes import Clock, FixedControls
+from tests.patience import patient_settings
 from tests.unit.preflight.test_exit_stories import LIMITS
 
 pytestmark = pytest.mark.integration
@@ -258,7 +258,7 @@ class Copying:
 
 @pytest.fixture
 async def engine(migrated_database_url: str) -> AsyncIterator[AsyncEngine]:
-    engine = open_engine(DatabaseSettings.model_validate({"url": migrated_database_url}))
+    engine = open_engine(patient_settings(migrated_database_url))
     yield engine
     await engine.dispose()
 

@@ -12,7 +12,6 @@ from services.preflight.adapters.reconciliation import ChainLevels
 from services.preflight.decisions import Verdict
 from services.preflight.decisions.expectations import SETTLES_WITHIN
 from shared.db.engine import open_engine
-from shared.db.settings import DatabaseSettings
 from shared.domain.errors import Transient
 from shared.domain.money import Side
 from shared.domain.terms import EntryMode
@@ -27,6 +26,7 @@ from shared.messages.intents import (
 from shared.messages.refusals import Refusal
 from tests.builders import TOKEN, a_fill, seconds, shares, usdc
 from tests.integration.preflight.test_levels import ENTRY, SALE, Copying
+from tests.patience import patient_settings
 from tests.unit.ingest.test_sizing import handle_rows
 
 pytestmark = pytest.mark.integration
@@ -70,7 +70,7 @@ class Mirroring(Copying):
 
 @pytest.fixture
 async def mirroring(migrated_database_url: str) -> AsyncIterator[Mirroring]:
-    engine = open_engine(DatabaseSettings.model_validate({"url": migrated_database_url}))
+    engine = open_engine(patient_settings(migrated_database_url))
     yield Mirroring(engine)
     await engine.dispose()
 

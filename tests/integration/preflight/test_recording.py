@@ -6,8 +6,8 @@ import pytest
 from services.preflight.adapters.verdicts import PostgresVerdicts
 from services.preflight.handler import Recording
 from shared.db.engine import open_engine, transaction
-from shared.db.settings import DatabaseSettings
 from tests.builders import approved
+from tests.patience import patient_settings
 
 pytestmark = pytest.mark.integration
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.integration
 async def test_a_violated_constraint_is_no_cap_and_is_not_judged_again(
     migrated_database_url: str,
 ) -> None:
-    engine = open_engine(DatabaseSettings.model_validate({"url": migrated_database_url}))
+    engine = open_engine(patient_settings(migrated_database_url))
     try:
         async with transaction(engine) as connection:
             await connection.exec_driver_sql(

@@ -5,14 +5,14 @@ from sqlalchemy import text
 
 from services.preflight.adapters.verdicts import PostgresVerdicts
 from shared.db.engine import fetch_rows, open_engine, transaction
-from shared.db.settings import DatabaseSettings
 from tests.builders import NOON, PROXY, an_intent, an_outcome, approved, usdc
+from tests.patience import patient_settings
 
 pytestmark = pytest.mark.integration
 
 
 async def test_it_counted_against_its_follow_and_its_follower(migrated_database_url: str) -> None:
-    engine = open_engine(DatabaseSettings.model_validate({"url": migrated_database_url}))
+    engine = open_engine(patient_settings(migrated_database_url))
     verdicts = PostgresVerdicts(engine)
     intent = an_intent(follow_id="follow-1")
     await verdicts.record(approved(intent))

@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.db.engine import open_engine
-from shared.db.settings import DatabaseSettings
 from tests.integration.properties.copying_machine import REACHED
+from tests.patience import patient_settings
 from tests.side_by_side import print_reached, report_reached
 
 
@@ -29,7 +29,7 @@ def runner() -> Iterator[asyncio.Runner]:
 
 @pytest.fixture
 def engine(migrated_database_url: str, runner: asyncio.Runner) -> Iterator[AsyncEngine]:
-    engine = open_engine(DatabaseSettings.model_validate({"url": migrated_database_url}))
+    engine = open_engine(patient_settings(migrated_database_url))
     yield engine
     runner.run(engine.dispose())
 

@@ -8,12 +8,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from services.paper_venue.chain.deployment import Deployment
 from shared.chain.addresses import EXCHANGE_V2
 from shared.db.engine import open_engine
-from shared.db.settings import DatabaseSettings
 from shared.streams.settings import KafkaSettings
 from shared.streams.topics import apply
 from tests.integration.chain.conftest import artifacts, deployment, rpc_url
 from tests.integration.chain.market import PaperMarket
 from tests.integration.tx_monitor.monitors import TRADERS
+from tests.patience import patient_settings
 from tools.stack.background import BackgroundCluster
 
 __all__ = ["artifacts", "deployment", "rpc_url"]
@@ -28,7 +28,7 @@ async def settings(one_broker: BackgroundCluster) -> KafkaSettings:
 
 @pytest.fixture
 async def engine(migrated_database_url: str) -> AsyncIterator[AsyncEngine]:
-    engine = open_engine(DatabaseSettings.model_validate({"url": migrated_database_url}))
+    engine = open_engine(patient_settings(migrated_database_url))
     yield engine
     await engine.dispose()
 
