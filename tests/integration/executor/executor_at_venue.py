@@ -151,14 +151,23 @@ class ExecutorAtVenue:
 
 @asynccontextmanager
 async def executor_at_venue(
-    venue: PaperVenue, rpc_url: str, engine: AsyncEngine, *, gates: VenueGates | None = None
+    venue: PaperVenue,
+    rpc_url: str,
+    engine: AsyncEngine,
+    *,
+    gates: VenueGates | None = None,
+    venue_timeout_s: float = 60,
 ) -> AsyncIterator[ExecutorAtVenue]:
-    """A follower with money, and an executor that follows his orders until the end of the test."""
+    """A follower with money, and an executor that follows his orders until the end of the test.
+
+    ``venue_timeout_s``: longer than any reply takes on a slow machine, where no reply is to be
+    late.
+    """
     (account,) = await venue.control("accounts", {"kind": "eoa", "count": 1, "usdc": "100"})
     wallet = Wallet(proxy=account["proxy"], private_key=account["private_key"])
     gates = gates or VenueGates(now=utc_now, probe_interval=timedelta(seconds=1))
     settings = VenueSettings.model_validate(
-        {"clob_url": venue.urls["clob"], "venue_timeout_s": VENUE_TIMEOUT_S}
+        {"clob_url": venue.urls["clob"], "venue_timeout_s": venue_timeout_s}
     )
     async with Clob(settings, now=utc_now) as clob, ChainClient(Rpc(rpc_url)) as chain:
         keyring, leases = Keyring({wallet.proxy: wallet}, clob), await executor_leases(engine)

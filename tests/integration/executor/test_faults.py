@@ -49,7 +49,9 @@ async def executor(
     venue: PaperVenue, rpc_url: str, migrated_database_url: str
 ) -> AsyncIterator[ExecutorAtVenue]:
     engine = open_engine(patient_settings(migrated_database_url))
-    async with executor_at_venue(venue, rpc_url, engine) as executor:
+    async with executor_at_venue(
+        venue, rpc_url, engine, venue_timeout_s=VENUE_TIMEOUT_S
+    ) as executor:
         yield executor
     await engine.dispose()
 
