@@ -1,6 +1,5 @@
 """Composes the executor from its parts."""
 
-import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
@@ -26,7 +25,7 @@ from shared.db import tables
 from shared.db.controls import ControlsWatch
 from shared.db.dead_letters import PostgresDeadLetters
 from shared.db.engine import engine_scope
-from shared.db.leases import Leases
+from shared.db.leases import Leases, name_holder
 from shared.db.migrate import require_migrated
 from shared.db.partitions import Partitions
 from shared.db.settings import ControlsSettings, DatabaseSettings
@@ -128,16 +127,12 @@ async def open_keyring(wallets: Mapping[str, Wallet], clob: Clob, engine: AsyncE
 def build_leases(
     ownership: Ownership, engine: AsyncEngine, process: Process, settings: Settings
 ) -> Leases:
-    """Leases held under the name of the static group member, which a restart keeps; without static
-    membership, under a name of this process alone.
-    """
-    holder = process.kafka.group_instance_id or uuid.uuid4().hex
     return Leases(
         engine,
         ownership,
         service="executor",
         topic=IntentApproved.topic,
-        holder=holder,
+        holder=name_holder(process.kafka.group_instance_id),
         duration=settings.lease_duration,
     )
 

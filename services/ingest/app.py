@@ -1,6 +1,5 @@
 """Composition root: builds ingest's handler, feeds and adapters from the settings."""
 
-import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
 
@@ -30,7 +29,7 @@ from shared.clock import utc_now
 from shared.db.controls import ControlsWatch
 from shared.db.dead_letters import PostgresDeadLetters
 from shared.db.engine import engine_scope
-from shared.db.leases import Leases
+from shared.db.leases import Leases, name_holder
 from shared.db.migrate import require_migrated
 from shared.db.settings import ControlsSettings, DatabaseSettings
 from shared.domain.errors import Transient
@@ -94,15 +93,12 @@ async def compose(process: Process) -> AsyncIterator[Service]:
 def build_leases(
     ownership: Ownership, engine: AsyncEngine, process: Process, settings: Settings
 ) -> Leases:
-    """Leases held under the name of the static group member, which a restart keeps; without static
-    membership, under a name of this process alone.
-    """
     return Leases(
         engine,
         ownership,
         service="ingest",
         topic=LeaderFillSeen.topic,
-        holder=process.kafka.group_instance_id or uuid.uuid4().hex,
+        holder=name_holder(process.kafka.group_instance_id),
         duration=settings.lease_duration,
     )
 

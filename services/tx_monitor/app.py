@@ -1,6 +1,5 @@
 """Composition root: builds tx-monitor from its settings."""
 
-import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -25,7 +24,7 @@ from shared.db.database_watch import DatabaseWatch
 from shared.db.dead_letters import PostgresDeadLetters
 from shared.db.engine import engine_scope
 from shared.db.leased_wallets import LeasedWallets
-from shared.db.leases import Leases
+from shared.db.leases import Leases, name_holder
 from shared.db.migrate import require_migrated
 from shared.db.partitions import Partitions
 from shared.db.settings import ControlsSettings, DatabaseSettings
@@ -86,15 +85,12 @@ async def compose(process: Process) -> AsyncIterator[Service]:
 def build_leases(
     ownership: Ownership, engine: AsyncEngine, process: Process, settings: Settings
 ) -> Leases:
-    """Leases held under the name of the static group member, which a restart keeps; without static
-    membership, under a name of this process alone.
-    """
     return Leases(
         engine,
         ownership,
         service=SERVICE,
         topic=ConfirmationRequested.topic,
-        holder=process.kafka.group_instance_id or uuid.uuid4().hex,
+        holder=name_holder(process.kafka.group_instance_id),
         duration=settings.lease_duration,
     )
 

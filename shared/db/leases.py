@@ -10,6 +10,7 @@ its lease can still be valid.
 import asyncio
 import logging
 import time
+import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -79,6 +80,13 @@ class NotLeaseHolder(Transient):
 
     It may again later, where the partition is still assigned to it.
     """
+
+
+def name_holder(group_instance_id: str | None) -> str:
+    """Return the name to hold leases under: that of the static group member, which a restart keeps;
+    without static membership, one of this process alone, another with each call.
+    """
+    return group_instance_id or uuid.uuid4().hex
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
