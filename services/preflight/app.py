@@ -46,10 +46,6 @@ from shared.streams.service import Process, Service, run
 DATA_TIMEOUT_S = 10
 """Of a request to the Data API, which no copy waits for."""
 
-SETTLING_INTERVAL = timedelta(milliseconds=50)
-"""Settlements are gathered for so long: their statement is the longest of all, and costs less per
-row the more it has. One that waits holds up its own proxy alone, and the first after a pause does
-not wait."""
 MARGIN = timedelta(minutes=1)
 """For what follows a judgement until it is recorded, and for clocks that differ."""
 LEVEL_MARGIN = timedelta(hours=1)
@@ -79,7 +75,7 @@ async def compose(process: Process) -> AsyncIterator[Service]:
                 max_age=settings.max_balance_age,
                 max_accounts=settings.max_accounts,
             ),
-            verdicts=PostgresVerdicts(engine, settling_interval=SETTLING_INTERVAL),
+            verdicts=PostgresVerdicts(engine),
             limits=build_limits(settings),
             retry_delay=settings.exit_retry_delay,
             now=utc_now,

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import timedelta
 from typing import Generic, TypeVar
 
 from shared.domain.errors import Transient
@@ -20,9 +19,7 @@ class GroupCommit(Generic[Row, Result]):
 
     ``write`` takes a group and returns one result per row, in order. There is no timer: a single
     row is written immediately, and rows that arrive while ``max_concurrent`` groups are being
-    written wait for the next group of at most ``max_group_size`` rows. For rows that may wait a
-    little, ``min_interval`` is kept between the starts of two groups, unless the next one is full
-    when the wait would begin; one that becomes full during the wait is written at its end.
+    written wait for the next group of at most ``max_group_size`` rows.
 
     Raises: whatever ``write`` raised for the row. A group that fails because of some row is written
     again row by row, so that only the callers of bad rows fail. A group that fails because the
@@ -35,15 +32,12 @@ class GroupCommit(Generic[Row, Result]):
         *,
         max_concurrent: int = 1,
         max_group_size: int = MAX_GROUP_SIZE,
-        min_interval: timedelta = timedelta(0),
     ) -> None:
         self._write, self._max_concurrent, self._max_group_size = (
             write,
             max_concurrent,
             max_group_size,
         )
-        self._min_interval_s = min_interval.total_seconds()
-        self._may_start_at = 0.0
         self._waiting: list[tuple[Row, asyncio.Future[Result]]] = []
         self._writers: set[asyncio.Task[None] | None] = set()
 
@@ -57,27 +51,15 @@ class GroupCommit(Generic[Row, Result]):
     async def _write_all(self) -> None:
         try:
             while self._waiting:
-                await self._wait_to_start()
                 group, self._waiting = (
                     self._waiting[: self._max_group_size],
                     self._waiting[self._max_group_size :],
                 )
-                if not group:  # another writer took all while this one waited to start
-                    return
                 await self._write_group(group)
         finally:
             # Not in a callback of the task: a row that came before the callback would count on a
             # writer that has ended.
             self._writers.discard(asyncio.current_task())
-
-    async def _wait_to_start(self) -> None:
-        if not self._min_interval_s:
-            return
-        loop = asyncio.get_running_loop()
-        wait_s = self._may_start_at - loop.time()
-        if wait_s > 0 and len(self._waiting) < self._max_group_size:
-            await asyncio.sleep(wait_s)
-        self._may_start_at = loop.time() + self._min_interval_s
 
     async def _write_group(self, group: list[tuple[Row, asyncio.Future[Result]]]) -> None:
         try:

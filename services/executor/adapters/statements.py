@@ -138,12 +138,15 @@ LOADED = """
 """
 
 LOAD_ORDERS = f"""
-select {LOADED} from executor.orders o join executor.order_states s using (intent_id)
-where o.intent_id = any(cast(:intent_ids as text[]))
-  and s.intent_id = any(cast(:intent_ids as text[]))
+select {LOADED}
+from unnest(cast(:intent_ids as text[])) as named(intent_id)
+cross join lateral (
+    select * from executor.orders o where o.intent_id = named.intent_id offset 0
+) o
+cross join lateral (
+    select * from executor.order_states s where s.intent_id = named.intent_id offset 0
+) s
 """
-"""Named for both: a condition on one of them would not keep the planner from reading the other
-whole."""
 
 LOAD_OPEN_ORDERS = f"""
 select {LOADED}
@@ -172,13 +175,16 @@ cross join lateral (
 """By the index of each partition."""
 
 SAVE_ORDERS = f"""
-{WITH_FENCE}, named as materialized (
+{WITH_FENCE}, named as (
     select g.* from {with_lease(ORDER_UPDATES).unnest("g")} join fence using (partition, token)
-), before as materialized (
-    select intent_id, state from executor.order_states
-    where intent_id = any(cast(:intent_id as text[])) and intent_id in (select intent_id from named)
-    order by intent_id
-    for no key update
+    order by g.intent_id
+), locked as materialized (
+    select named.*, before.state as state_before
+    from named
+    cross join lateral (
+        select state from executor.order_states where intent_id = named.intent_id
+        offset 0 for no key update
+    ) as before
 ), saved as (
     update executor.order_states s
     set state = g.state, reason = g.reason, shares = g.shares, usdc = g.usdc, fee_usdc = g.fee_usdc,
@@ -189,10 +195,9 @@ SAVE_ORDERS = f"""
             s.answered_at, g.answered_at, case when g.state <> 'signed' then g.saved_at end
         ),
         confirmed_at = case when g.state = 'confirmed' then coalesce(s.confirmed_at, g.saved_at) end
-    from named g join before using (intent_id)
-    where s.intent_id = g.intent_id and s.intent_id = any(cast(:intent_id as text[]))
-      and (not g.is_late or before.state = 'signed')
-    returning s.intent_id, g.proxy, s.state, before.state as state_before
+    from locked g
+    where s.intent_id = g.intent_id and (not g.is_late or g.state_before = 'signed')
+    returning s.intent_id, g.proxy, s.state, g.state_before
 ), traded as (
     insert into executor.trades as t ({TRADES.names})
     select {NEW_TRADES.prefixed("g")}
@@ -204,8 +209,8 @@ SAVE_ORDERS = f"""
         chain_state = excluded.chain_state, updated_at = excluded.updated_at
     where t.chain_state <> 'final' or excluded.chain_state = 'final'
 ), closed as (
-    delete from executor.open_orders o
-    using saved where o.intent_id = saved.intent_id and state not in {OPEN}
+    delete from executor.open_orders
+    where intent_id = any(array(select intent_id from saved where state not in {OPEN}))
 ), opened as (
     insert into executor.open_orders (intent_id, proxy)
     select intent_id, proxy from saved where state in {OPEN} and state_before not in {OPEN}

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -53,14 +53,13 @@ class PostgresVerdicts:
     per proxy, as the message loop handles one record of a key at a time).
     """
 
-    def __init__(self, engine: AsyncEngine, *, settling_interval: timedelta = timedelta(0)) -> None:
-        """``settling_interval``: between two groups of settlements, see ``GroupCommit``."""
+    def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self._load_commitments = GroupCommit(self.load_all_commitments)
         self._load_position = GroupCommit(self.load_positions)
         self._load_exit = GroupCommit(self._load_all_exits)
         self._record = GroupCommit(self._record_group)
-        self._settle = GroupCommit(self._settle_all, min_interval=settling_interval)
+        self._settle = GroupCommit(self._settle_all)
 
     async def load_commitments(
         self, intent: Intent, *, limits: Limits, since: datetime, now: datetime

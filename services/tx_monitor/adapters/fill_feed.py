@@ -7,8 +7,10 @@ moves: after a crash the same blocks are read again, and give the same messages.
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import timedelta
+from math import ceil
+from typing import TypeVar
 
 from services.tx_monitor.adapters.settled_fills import SettledSpan, build_settled, list_blocks
 from shared.chain.block_positions import BlockGroup, BlockPositions, PartitionCursors
@@ -22,6 +24,12 @@ from shared.observe import metrics
 from shared.streams.routes import Publish
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+PORTIONS = 25
+PORTION_INTERVAL_S = 0.04
+"""What a block settles is published within about a second, in so many portions."""
 
 _NUMBER = re.compile(r"0x[0-9a-fA-F]+|[0-9]+")
 """In the text of a failure: blocks, hashes and counts, which differ in each round."""
@@ -124,7 +132,10 @@ class FillFeed:
             raise Transient(f"the leases of partitions {lost} ended meanwhile")
 
     async def _publish(self, settled: SettledSpan, publish: Publish) -> None:
-        """Return once Kafka has all of it; the messages of each proxy go in order."""
+        """Return once Kafka has all of it; the messages of each proxy go in order, and the proxies
+        one after another: a block that settles a thousand orders would keep the executor from
+        posting others while it records them.
+        """
         for each in settled.left_out:
             metrics.fills_settled(metrics.SettledFills.LEFT_OUT)
             logger.error(
@@ -136,9 +147,11 @@ class FillFeed:
         by_proxy: dict[str, list[FillsSettled]] = {}
         for message in settled.messages:
             by_proxy.setdefault(message.proxy, []).append(message)
-        await asyncio.gather(
-            *(_publish_in_order(messages, publish) for messages in by_proxy.values())
-        )
+        portions = list(_divide(list(by_proxy.values()), PORTIONS))
+        for number, portion in enumerate(portions, start=1):
+            await asyncio.gather(*(_publish_in_order(messages, publish) for messages in portion))
+            if number < len(portions):
+                await asyncio.sleep(PORTION_INTERVAL_S)
 
     def _record_lag(self, tip: metrics.Tip, number: int) -> None:
         lowest = self._positions.lowest()
@@ -163,3 +176,10 @@ async def _publish_in_order(messages: Sequence[FillsSettled], publish: Publish) 
     for message in messages:
         await publish(message)
         metrics.fills_settled(metrics.SettledFills.PUBLISHED)
+
+
+def _divide(whole: Sequence[T], parts: int) -> Iterator[Sequence[T]]:
+    """At most so many parts, of the same size but for the last one."""
+    size = max(1, ceil(len(whole) / parts))
+    for start in range(0, len(whole), size):
+        yield whole[start : start + size]

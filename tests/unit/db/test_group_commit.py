@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 
 import pytest
 
@@ -154,41 +153,3 @@ async def test_a_write_with_too_few_results_fails_all_callers() -> None:
     failed = await write_behind_another(table, GroupCommit(table.write), [1, 2])
 
     assert all(isinstance(each, ValueError) for each in failed)
-
-
-HOUR = timedelta(hours=1)
-
-
-async def test_rows_that_may_wait_are_written_together_after_the_interval() -> None:
-    table = Table()
-    table.open.set()
-    commit = GroupCommit(table.write, min_interval=timedelta(milliseconds=20))
-
-    assert await commit(0) == "stored 0"
-    results = await asyncio.gather(*map(commit, (1, 2)))
-
-    assert results == ["stored 1", "stored 2"]
-    assert table.groups == [[0], [1, 2]]
-
-
-async def test_a_full_group_is_written_without_waiting() -> None:
-    table = Table()
-    table.open.set()
-    commit = GroupCommit(table.write, max_group_size=3, min_interval=HOUR)
-    await commit(0)
-
-    await asyncio.gather(commit(1), commit(2), commit(3))
-
-    assert table.groups == [[0], [1, 2, 3]]
-
-
-async def test_no_empty_group_is_written_where_another_writer_took_all_meanwhile() -> None:
-    table = Table()
-    table.open.set()
-    commit = GroupCommit(table.write, max_concurrent=2, min_interval=timedelta(milliseconds=20))
-    await commit(0)
-
-    await asyncio.gather(commit(1), commit(2))
-    await commit(3)
-
-    assert table.groups == [[0], [1, 2], [3]]
