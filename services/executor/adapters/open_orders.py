@@ -85,10 +85,9 @@ class OpenOrders:
         return RecordedOrder(order=known.order, trades=known.trades)
 
     def list_open(self) -> list[Order]:
-        """Those of all held leases, by wallet and age."""
+        """Those of all held leases, in the order in which they became known."""
         self._forget_unless(lambda lease_id: self._leases.keeps(*lease_id))
-        orders = [known.order for known in self._by_intent.values()]
-        return sorted(orders, key=lambda order: (order.proxy, order.signed_at))
+        return [known.order for known in self._by_intent.values()]
 
     def begin_reading(self, lease_ids: Collection[LeaseId]) -> None:
         """Note what is written under these leases from now on: what is read may not show it."""
@@ -126,7 +125,7 @@ class OpenOrders:
     def follow(self, saved: Order, lease: Lease, *, changed: Iterable[Trade] = ()) -> None:
         """Know what was saved of an order under the lease."""
         known = self._by_intent.get(saved.intent_id)
-        if known is None:
+        if known is None or saved.state in FINAL_STATES:  # which is not kept
             self.add(saved, lease, trades=None)
             return
         trades = None if known.trades is None else merge_trades(known.trades, changed)

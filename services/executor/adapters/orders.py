@@ -137,7 +137,7 @@ class PostgresOrders:
         )
 
     def list_open(self) -> list[Order]:
-        """The open orders of the leases that are held and loaded, by wallet and age."""
+        """The open orders of the leases that are held and loaded, as they became known."""
         return self._open.list_open()
 
     async def load_open_orders(self) -> list[Order]:

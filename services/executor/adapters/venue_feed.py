@@ -87,19 +87,20 @@ class VenueFeed:
             await asyncio.gather(*self._fetches.values(), return_exceptions=True)
 
     async def _poll(self, publish: Publish) -> None:
-        ours = [order for order in self._orders.list_open() if self._owns(order.proxy)]
+        ours = self._list_own_orders()
         metrics.orders_unknown(sum(order.state is OrderState.UNKNOWN for order in ours))
         metrics.orders_alerted(sum(order.alerted_at is not None for order in ours))
         self._keep_only(ours)
+        now = self._now()
         overdue = sorted(
-            (order for order in ours if self._is_overdue(order)), key=self._last_checked_at
+            (order for order in ours if self._is_overdue(order, now=now)), key=self._last_checked_at
         )
         for order in overdue[: max(1, self._max_wallets_per_poll // 2)]:
             await self._publish_overdue(order, publish)
         self._end_answered_fetches()
         matched: dict[str, list[Order]] = {}
         for order in ours:
-            if self._is_late(order) and self._is_due(order.proxy):
+            if self._is_late(order, now=now) and self._is_due(order.proxy):
                 matched.setdefault(order.proxy, []).append(order)
         proxies = self._next_wallets(matched)
         # Spread over the time until the next poll: published all at once, the reports would delay
@@ -118,6 +119,11 @@ class VenueFeed:
             )
         self._end_answered_fetches()
 
+    def _list_own_orders(self) -> list[Order]:
+        orders = self._orders.list_open()
+        proxies = set(filter(self._owns, {order.proxy for order in orders}))
+        return [order for order in orders if order.proxy in proxies]
+
     def _end_answered_fetches(self) -> None:
         """Raises: what a fetch raised unexpectedly."""
         for proxy, fetch in list(self._fetches.items()):
@@ -125,11 +131,11 @@ class VenueFeed:
                 del self._fetches[proxy]
                 fetch.result()
 
-    def _is_late(self, order: Order) -> bool:
+    def _is_late(self, order: Order, *, now: datetime) -> bool:
         """Whether a matched order's fills should have come from the chain by now."""
         if order.state is not OrderState.MATCHED:
             return False
-        return self._now() - (order.posted_at or order.signed_at) >= self._fills_within
+        return now - (order.posted_at or order.signed_at) >= self._fills_within
 
     def _is_due(self, proxy: str) -> bool:
         return proxy not in self._fetches and self._retries.is_due(proxy)
@@ -171,17 +177,17 @@ class VenueFeed:
                     await publish(trade)
                 self._published[key] = shown
 
-    def _is_overdue(self, order: Order) -> bool:
+    def _is_overdue(self, order: Order, *, now: datetime) -> bool:
         """An unverified order is looked up sooner, because its reservation is held until then. One
         that is sent again after the lookup is left alone twice as long each time: a venue that
         answers it with an unknown text answers the same bytes in the same way, most likely.
         """
         if order.state is OrderState.MATCHED and order.unverified_since is None:
-            return order.alerted_at is None and is_settlement_overdue(order, now=self._now())
+            return order.alerted_at is None and is_settlement_overdue(order, now=now)
         after = self._overdue_after if order.unverified_since is None else self._recheck_after
-        if is_worth_sending_again(order, now=self._now()):
+        if is_worth_sending_again(order, now=now):
             after *= 2 ** self._times_overdue.get(order.intent_id, 0)
-        return self._now() - self._last_checked_at(order) >= after
+        return now - self._last_checked_at(order) >= after
 
     def _last_checked_at(self, order: Order) -> datetime:
         return max(

@@ -278,7 +278,7 @@ def apply_matched_amounts(order: Order, reports: Iterable[TradeReported]) -> Ord
     counted = [report for report in reports if report.status is not TradeStatus.FAILED]
     if sum(report.shares for report in counted) <= order.shares:
         return order
-    return _sum_up(order, counted)
+    return _sum_up(order, counted, state=order.state)
 
 
 def _apply_found_trades(
@@ -357,17 +357,16 @@ def apply_trades(order: Order, trades: Iterable[TradeReported | Trade]) -> Order
     if sum(trade.shares for trade in known) + ROUNDING_TOLERANCE_SHARES < order.shares:
         return replace(order, state=OrderState.MATCHED)
     counted = [trade for trade in known if trade.status is not TradeStatus.FAILED]
-    summed = _sum_up(order, counted)
-    if order.unverified_since is not None or any(
-        trade.status not in FINAL_STATUSES for trade in known
-    ):
-        return replace(summed, state=OrderState.MATCHED)
-    return replace(summed, state=OrderState.CONFIRMED if counted else OrderState.FAILED)
+    are_final = all(trade.status in FINAL_STATUSES for trade in known)
+    if order.unverified_since is not None or not are_final:
+        return _sum_up(order, counted, state=OrderState.MATCHED)
+    return _sum_up(order, counted, state=OrderState.CONFIRMED if counted else OrderState.FAILED)
 
 
-def _sum_up(order: Order, trades: Sequence[TradeReported | Trade]) -> Order:
+def _sum_up(order: Order, trades: Sequence[TradeReported | Trade], *, state: OrderState) -> Order:
     return replace(
         order,
+        state=state,
         shares=sum(trade.shares for trade in trades),
         usdc=sum(trade.usdc for trade in trades),
         fee_usdc=sum(trade.fee_usdc for trade in trades),

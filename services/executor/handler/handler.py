@@ -5,13 +5,14 @@ An order is recorded before it is sent, and the venue's reply is recorded before
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import assert_never
 
 from services.executor.decisions import (
     Done,
+    Fill,
     LookUp,
     NewOrder,
     Order,
@@ -112,8 +113,8 @@ class Handler:
 
     async def on_fills_settled(self, settled: FillsSettled) -> Sequence[InTrace]:
         """Fills of orders that are not ours are the follower's own: they change nothing."""
-        recorded = await self.orders.load_by_hash(sum_fills(settled))
-        settlements = self._settle(settled, recorded)
+        fills = sum_fills(settled)
+        settlements = self._settle(settled, fills, await self.orders.load_by_hash(fills))
         await asyncio.gather(
             *(
                 self.orders.settle(each.after, each.trades, now=self.now())
@@ -267,12 +268,18 @@ class Handler:
 
     def _settle_open(self, settled: FillsSettled) -> list[Settlement] | None:
         """None: one of the orders is not open here, or not ours, and has to be looked for."""
-        recorded = [self.orders.find_open(order_hash) for order_hash in sum_fills(settled)]
-        known = [each for each in recorded if each is not None]
-        return self._settle(settled, known) if len(known) == len(recorded) else None
-
-    def _settle(self, settled: FillsSettled, recorded: Iterable[RecordedOrder]) -> list[Settlement]:
         fills = sum_fills(settled)
+        recorded = [self.orders.find_open(order_hash) for order_hash in fills]
+        known = [each for each in recorded if each is not None]
+        return self._settle(settled, fills, known) if len(known) == len(recorded) else None
+
+    def _settle(
+        self,
+        settled: FillsSettled,
+        fills: Mapping[str, Sequence[Fill]],
+        recorded: Iterable[RecordedOrder],
+    ) -> list[Settlement]:
+        """``fills``: those of the message, by the hash of the order in lower case."""
         settlements = [
             settle(each, fills[each.order.order_hash.lower()], now=self.now())
             for each in recorded

@@ -45,7 +45,7 @@ def window_start(moment: datetime) -> str:
 
 def _format_hour(moment: datetime) -> str:
     """As ``sql_hour`` does; later hours compare greater."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H")
+    return moment.astimezone(UTC).isoformat()[: len("2026-01-01T00")]
 
 
 def sql_hour(column: str) -> str:

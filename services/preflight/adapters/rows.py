@@ -44,7 +44,7 @@ def build_intent_row(verdict: Verdict, traceparent: str | None) -> dict[str, Any
         "traceparent": traceparent,
         "judged_at": verdict.occurred_at,
         "follow_id": intent.follow_id,
-        "side": intent.side.value,
+        "side": intent.side,
         "exit_id": exit_id(intent) if intent.side is Side.SELL else "",
         "caps": "{}",
     }
@@ -60,7 +60,7 @@ def build_intent_row(verdict: Verdict, traceparent: str | None) -> dict[str, Any
         }
     return row | {
         "state": "refused",
-        "reason": verdict.reason.value,
+        "reason": verdict.reason,
         "reserved_usdc": 0,
         "reserved_shares": 0,
         "cap_usdc": 0,
@@ -181,7 +181,7 @@ def build_exit_row(exit_: Exit, *, now: datetime) -> Mapping[str, Any]:
         "shares": exit_.shares,
         "sold_shares": exit_.sold_shares,
         "attempts": exit_.attempts,
-        "state": exit_.state.value,
+        "state": exit_.state,
         "reason": exit_.reason,
         "next_attempt_at": exit_.next_attempt_at,
         "expires_at": exit_.expires_at,

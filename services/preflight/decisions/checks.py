@@ -27,8 +27,8 @@ from services.preflight.decisions.violations import (
     Violation,
     check_at_least,
     check_at_most,
+    check_time_at_most,
     require,
-    seconds,
 )
 from shared.domain.follows import Follow, Mode, is_closed_out, may_trade
 from shared.domain.money import CENT, MIN_BUY_USDC, Side, as_decimal, round_down
@@ -122,7 +122,7 @@ def _check_awaited(facts: PreflightFacts) -> Violation | None:
 def _check_trade_age(facts: PreflightFacts) -> Violation | None:
     filled_at = facts.quoted.intent.filled_at
     limit = expires_at(facts.quoted.intent, facts.limits) - filled_at
-    return check_at_most(Refusal.TRADE_TOO_OLD, seconds(facts.now - filled_at), seconds(limit))
+    return check_time_at_most(Refusal.TRADE_TOO_OLD, facts.now - filled_at, limit)
 
 
 def _check_quote_exists(facts: PreflightFacts) -> Violation | None:
@@ -139,13 +139,11 @@ def _check_quote_age(facts: PreflightFacts) -> Violation | None:
     quote, limits = facts.quote, facts.limits
     is_last_book = quote.source is QuoteSource.LAST_BOOK
     max_age = limits.max_last_book_age if is_last_book else limits.max_quote_age
-    violation = check_at_most(
-        Refusal.QUOTE_TOO_OLD, seconds(facts.now - quote.fetched_at), seconds(max_age)
-    )
+    violation = check_time_at_most(Refusal.QUOTE_TOO_OLD, facts.now - quote.fetched_at, max_age)
     if violation is not None or quote.bound is None:
         return violation
     bound_age = facts.now - quote.bound.seen_at
-    return check_at_most(Refusal.QUOTE_TOO_OLD, seconds(bound_age), seconds(limits.max_bound_age))
+    return check_time_at_most(Refusal.QUOTE_TOO_OLD, bound_age, limits.max_bound_age)
 
 
 def _check_book_depth(facts: PreflightFacts) -> Violation | None:

@@ -9,8 +9,8 @@ from services.preflight.decisions.violations import (
     Check,
     Violation,
     check_at_most,
+    check_time_at_most,
     require,
-    seconds,
 )
 from shared.domain.money import Side, as_decimal
 from shared.domain.prices import spread_bps
@@ -26,9 +26,7 @@ def _for_entries(check: Check) -> Check:
 def check_trade_in_future(facts: PreflightFacts) -> Violation | None:
     """A date beyond what clocks differ by is wrong, and says nothing about the trade's age."""
     ahead = facts.quoted.intent.filled_at - facts.now
-    return check_at_most(
-        Refusal.TRADE_IN_FUTURE, seconds(ahead), seconds(facts.limits.max_clock_skew)
-    )
+    return check_time_at_most(Refusal.TRADE_IN_FUTURE, ahead, facts.limits.max_clock_skew)
 
 
 @_for_entries
@@ -97,7 +95,7 @@ def _check_cap(
     if cap is None:
         return None
     total = require(spent, "amount that was spent") + facts.usdc
-    return check_at_most(reason, as_decimal(total), as_decimal(cap))
+    return None if total <= cap else Violation(reason, as_decimal(total), as_decimal(cap))
 
 
 @_for_entries

@@ -27,6 +27,10 @@ def check_at_most(reason: Refusal, value: Decimal, threshold: Decimal) -> Violat
     return Violation(reason, value, threshold) if value > threshold else None
 
 
+def check_time_at_most(reason: Refusal, span: timedelta, limit: timedelta) -> Violation | None:
+    return Violation(reason, seconds(span), seconds(limit)) if span > limit else None
+
+
 def check_at_least(reason: Refusal, value: int, threshold: int) -> Violation | None:
     """Amounts in base units."""
     return (

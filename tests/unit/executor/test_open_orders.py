@@ -1,12 +1,14 @@
 """What is written while the open orders of a lease are read is never taken from what was read."""
 
+from dataclasses import replace
+
 import pytest
 
 from services.executor.adapters.open_orders import OpenOrders
 from services.executor.decisions import RecordedOrder
 from shared.db.leases import Lease
 from shared.messages.orders import OrderState
-from tests.orders import an_order
+from tests.orders import an_order, numbered_order
 
 LEASE = Lease(partition=0, token=1, valid_until=float("inf"))
 LEASE_ID = (LEASE.partition, LEASE.token)
@@ -72,3 +74,18 @@ def test_an_order_that_may_have_been_written_meanwhile_is_read_again(known: Open
     assert known.find(ORDER.intent_id) is None
     known.add(ORDER, LEASE, trades=None)
     assert known.list_open() == [ORDER]
+
+
+def test_open_orders_are_listed_as_they_became_known_until_they_end(known: OpenOrders) -> None:
+    known.end_reading([LEASE_ID], [])
+    orders = [numbered_order(number, proxy=f"0x{9 - number:040x}") for number in range(1, 5)]
+    for order in orders:
+        known.add(order, LEASE, trades=())
+
+    known.follow(replace(orders[2], state=OrderState.CONFIRMED), LEASE)
+    known.follow(replace(orders[0], state=OrderState.MATCHED), LEASE)
+
+    first, *others = known.list_open()
+    assert first.state is OrderState.MATCHED
+    assert others == [orders[1], orders[3]]
+    assert known.find_by_hash(orders[2].order_hash) is None
