@@ -24,7 +24,7 @@ from services.executor.adapters.rows import (
 )
 from services.executor.decisions import NewOrder, Order, RecordedOrder, Settlement, Trade
 from shared.db.engine import autocommit, fetch_rows, transaction
-from shared.db.group_commit import GroupCommit
+from shared.db.group_commit import MAX_GROUP_SIZE, GroupCommit
 from shared.db.leases import Lease, NotLeaseHolder
 from shared.db.rows import Row
 from shared.domain.errors import Transient
@@ -88,12 +88,16 @@ class PostgresOrders:
         _result_or_raise(await self._settle(OrderUpdate(order, now, lease, tuple(trades))))
 
     async def settle_all(self, settlements: Sequence[Settlement], *, now: datetime) -> list[bool]:
-        results = await self._settle_all(
-            [
-                OrderUpdate(each.after, now, self._leases.lease_for(each.after.proxy), each.trades)
-                for each in settlements
-            ]
-        )
+        """In groups, one after another, each a statement."""
+        updates = [
+            OrderUpdate(each.after, now, self._leases.lease_for(each.after.proxy), each.trades)
+            for each in settlements
+        ]
+        results = [
+            result
+            for first in range(0, len(updates), MAX_GROUP_SIZE)
+            for result in await self._settle_all(updates[first : first + MAX_GROUP_SIZE])
+        ]
         return [result is None for result in results]
 
     async def load_trades(self, intent_id: str) -> tuple[Trade, ...]:
@@ -287,8 +291,8 @@ class PostgresOrders:
             fenced = [
                 update for update in updates if (update.lease.partition, update.lease.token) in held
             ]
-            await connection.execute(
-                statements.RECORD_SETTLEMENTS, build_settlement_parameters(fenced)
+            await fetch_rows(
+                connection, statements.RECORD_SETTLEMENTS, **build_settlement_parameters(fenced)
             )
         return [
             None if (update.lease.partition, update.lease.token) in held else _refusal(update.lease)

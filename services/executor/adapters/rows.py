@@ -1,13 +1,14 @@
 """Translates between executor's domain values and the rows of its tables."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from services.executor.adapters.statements import (
     NEW_TRADES,
     ORDER_UPDATES,
-    SETTLED_FILLS,
     SETTLEMENTS,
     with_lease,
 )
@@ -16,7 +17,7 @@ from shared.db.leases import Lease
 from shared.db.rows import Row
 from shared.domain.money import Side
 from shared.messages.orders import OrderState, TradeStatus
-from shared.messages.transactions import TransactionResolved
+from shared.messages.transactions import SettledFill, TransactionResolved
 
 
 class OrderInsert(NamedTuple):
@@ -177,28 +178,27 @@ def build_lease_row(lease: Lease) -> dict[str, Any]:
 
 def build_settlement_parameters(updates: Sequence[SettlementUpdate]) -> Mapping[str, Any]:
     """The arrays of ``RECORD_SETTLEMENTS``. Of an intent's transaction the last report counts."""
-    newest = {
-        (update.result.intent_id, update.result.transaction_hash): update for update in updates
-    }
-    settlements = [
-        {
-            "intent_id": intent_id,
-            "transaction_hash": transaction_hash,
-            "chain_state": update.result.state.value,
-            "updated_at": update.at,
+    reports: dict[str, dict[str, Any]] = defaultdict(dict)
+    for update in updates:
+        result = update.result
+        reports[result.intent_id][result.transaction_hash] = {
+            "state": result.state.value,
+            "at": update.at.isoformat(),
+            "amounts": sum_by_order(result.fills),
         }
-        for (intent_id, transaction_hash), update in newest.items()
-    ]
-    fills = [
-        {
-            "settled_for": intent_id,
-            "settled_in": transaction_hash,
-            "order_hash": fill.order_hash,
-            "shares": fill.shares,
-            "usdc": fill.usdc,
-            "fee_usdc": fill.fee_usdc,
-        }
-        for (intent_id, transaction_hash), update in newest.items()
-        for fill in update.result.fills
-    ]
-    return SETTLEMENTS.parameters(settlements) | SETTLED_FILLS.parameters(fills)
+    return SETTLEMENTS.parameters(
+        [
+            {"intent_id": intent_id, "reports": json.dumps(of_intent)}
+            for intent_id, of_intent in reports.items()
+        ]
+    )
+
+
+def sum_by_order(fills: Iterable[SettledFill]) -> Mapping[str, Mapping[str, int]]:
+    """What each order gave and received, by its hash."""
+    sums: dict[str, Counter[str]] = defaultdict(Counter)
+    for fill in fills:
+        sums[fill.order_hash].update(
+            {"shares": fill.shares, "usdc": fill.usdc, "fee_usdc": fill.fee_usdc}
+        )
+    return sums

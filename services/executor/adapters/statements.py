@@ -7,9 +7,12 @@ of ``open_orders`` is only locked by who has the lock of its order's state.
 
 Every statement names the ids of its intents: it reads the partitions of their weeks alone, however
 much the others hold.
-"""
 
-from sqlalchemy import text
+No plan rests on what the planner believes of a table, or of a batch. A row is looked up by its key
+(``cross join lateral``, ``offset 0``) or written by it (``on conflict``). What is only kept where
+it is among others is asked by ``(... in (select ...)) is true``: PostgreSQL hashes them, where it
+may compare each with each in a join.
+"""
 
 from shared.db import tables
 from shared.db.sql import Batch, literals
@@ -86,17 +89,14 @@ TRADES = Batch.from_table(
 )
 NEW_TRADES = Batch({f"trade_{name}": type_ for name, type_ in TRADES.types.items()})
 """The columns of trades beside those of their orders, under names of their own."""
-SETTLEMENTS = Batch.from_table(
-    tables.trades, "intent_id", "transaction_hash", "chain_state", "updated_at"
-)
-SETTLED_FILLS = Batch.from_table(
-    tables.trades, "order_hash", "shares", "usdc", "fee_usdc", settled_in="text", settled_for="text"
-)
+SETTLEMENTS = Batch.from_table(tables.trades, "intent_id", reports="text")
+"""``reports``: JSON, ``{transaction: {"state": …, "at": …, "amounts": {order: {"shares": …,
+"usdc": …, "fee_usdc": …}}}}``, by the hashes of transactions and of orders."""
 
 LOCK_LEASES = f"""
     select l.partition, l.token from control.leases l
     where l.service = 'executor'
-      and (l.partition, l.token) in (select * from {LEASES.unnest("named")})
+      and ((l.partition, l.token) in (select * from {LEASES.unnest("named")})) is true
     order by l.partition
     for share
 """
@@ -104,14 +104,15 @@ LOCK_LEASES = f"""
 newer lease is given out for their partitions."""
 
 WITH_FENCE = f"with fence as materialized ({LOCK_LEASES})"
-"""Begins a statement that joins ``fence`` to write nothing under a lease that is not the newest."""
+"""Begins a statement that writes nothing under a lease that is not the newest."""
+FENCED = "((partition, token) in (select partition, token from fence)) is true"
+"""The condition of such a statement for each of its rows."""
 
 OPEN = literals(OPEN_ORDER_STATES)
 
 RECORD_ORDERS = f"""
 {WITH_FENCE}, new as materialized (
-    select g.* from {with_lease(NEW_ORDERS).unnest("g")} join fence using (partition, token)
-    order by g.intent_id
+    select * from {with_lease(NEW_ORDERS).unnest("g")} where {FENCED} order by intent_id
 ), recorded as (
     insert into executor.orders ({ORDERS.names})
     select {ORDERS.names} from new
@@ -124,9 +125,10 @@ RECORD_ORDERS = f"""
     returning intent_id
 ), opened as (
     insert into executor.open_orders (intent_id, proxy)
-    select intent_id, proxy from new join stated using (intent_id) where state in {OPEN}
+    select intent_id, proxy from new
+    where state in {OPEN} and (intent_id in (select intent_id from stated)) is true
 )
-select intent_id from recorded join stated using (intent_id)
+select intent_id from recorded where (intent_id in (select intent_id from stated)) is true
 """
 """Returns those that were not known. A prune that was interrupted may have left one of the two
 rows: it is kept, and the other one is recorded again."""
@@ -176,8 +178,7 @@ cross join lateral (
 
 SAVE_ORDERS = f"""
 {WITH_FENCE}, named as (
-    select g.* from {with_lease(ORDER_UPDATES).unnest("g")} join fence using (partition, token)
-    order by g.intent_id
+    select * from {with_lease(ORDER_UPDATES).unnest("g")} where {FENCED} order by intent_id
 ), locked as materialized (
     select named.*, before.state as state_before
     from named
@@ -185,23 +186,32 @@ SAVE_ORDERS = f"""
         select state from executor.order_states where intent_id = named.intent_id
         offset 0 for no key update
     ) as before
-), saved as (
-    update executor.order_states s
-    set state = g.state, reason = g.reason, shares = g.shares, usdc = g.usdc, fee_usdc = g.fee_usdc,
-        last_reply = g.last_reply, unverified_since = g.unverified_since,
-        empty_lookups = g.empty_lookups, alerted_at = coalesce(s.alerted_at, g.alerted_at),
-        posted_at = coalesce(s.posted_at, g.posted_at),
-        answered_at = coalesce(
-            s.answered_at, g.answered_at, case when g.state <> 'signed' then g.saved_at end
-        ),
-        confirmed_at = case when g.state = 'confirmed' then coalesce(s.confirmed_at, g.saved_at) end
-    from locked g
-    where s.intent_id = g.intent_id and (not g.is_late or g.state_before = 'signed')
-    returning s.intent_id, g.proxy, s.state, g.state_before
+), saved as materialized (
+    select * from locked where not is_late or state_before = 'signed'
+), updated as (
+    insert into executor.order_states as s (
+        intent_id, state, reason, shares, usdc, fee_usdc, last_reply, unverified_since,
+        empty_lookups, alerted_at, posted_at, answered_at, confirmed_at
+    )
+    select intent_id, state, reason, shares, usdc, fee_usdc, last_reply, unverified_since,
+           empty_lookups, alerted_at, posted_at,
+           coalesce(answered_at, case when state <> 'signed' then saved_at end), saved_at
+    from saved
+    on conflict (intent_id) do update
+    set state = excluded.state, reason = excluded.reason, shares = excluded.shares,
+        usdc = excluded.usdc, fee_usdc = excluded.fee_usdc, last_reply = excluded.last_reply,
+        unverified_since = excluded.unverified_since, empty_lookups = excluded.empty_lookups,
+        alerted_at = coalesce(s.alerted_at, excluded.alerted_at),
+        posted_at = coalesce(s.posted_at, excluded.posted_at),
+        answered_at = coalesce(s.answered_at, excluded.answered_at),
+        confirmed_at = case
+            when excluded.state = 'confirmed' then coalesce(s.confirmed_at, excluded.confirmed_at)
+        end
 ), traded as (
     insert into executor.trades as t ({TRADES.names})
     select {NEW_TRADES.prefixed("g")}
-    from {NEW_TRADES.unnest("g")} join saved on saved.intent_id = g.trade_intent_id
+    from {NEW_TRADES.unnest("g")}
+    where (g.trade_intent_id in (select intent_id from saved)) is true
     order by g.trade_intent_id, g.trade_trade_id
     on conflict (intent_id, trade_id) do update
     set status = excluded.status, shares = excluded.shares, usdc = excluded.usdc,
@@ -220,6 +230,8 @@ select intent_id, state, state <> state_before as moved from saved
 """
 """The new states of orders, with the trades that they follow from: fills and end are one commit.
 
+The orders are known and locked: each one of ``saved`` is in conflict, and updated.
+
 What the chain has made final of a trade is never replaced by what was known before it.
 
 A trade that becomes known after the end opens its order again. What is saved late (``is_late``)
@@ -230,42 +242,42 @@ select * from executor.trades where intent_id = any(cast(:intent_ids as text[]))
 order by matched_at, trade_id
 """
 
-RECORD_SETTLEMENTS = text(f"""
-with reported as (
-    select * from {SETTLEMENTS.unnest("g")}
-), settled as (
-    select settled_for as intent_id, settled_in as transaction_hash, order_hash,
-           sum(shares)::bigint as shares, sum(usdc)::bigint as usdc,
-           sum(fee_usdc)::bigint as fee_usdc
-    from {SETTLED_FILLS.unnest("g")}
-    group by settled_for, settled_in, order_hash
-), locked as materialized (
-    select intent_id, trade_id, order_hash, transaction_hash
-    from executor.trades
-    where intent_id = any(cast(:intent_id as text[]))
-    order by intent_id, trade_id
-    for no key update
+RECORD_SETTLEMENTS = f"""
+with locked as materialized (
+    select t.*, cast(reported.reports as jsonb) -> t.transaction_hash as report
+    from (select * from {SETTLEMENTS.unnest("g")} order by intent_id) as reported
+    cross join lateral (
+        select * from executor.trades where intent_id = reported.intent_id
+        order by trade_id offset 0 for no key update
+    ) as t
 ), known as (
-    select *, count(*) over (partition by intent_id, transaction_hash) as trades_of_order
+    select *, case
+        when count(*) over (partition by intent_id, transaction_hash) = 1
+        then report -> 'amounts' -> order_hash
+    end as amounts
     from locked
 )
-update executor.trades t
-set chain_state = reported.chain_state, updated_at = reported.updated_at,
-    shares = coalesce(s.shares, t.shares), usdc = coalesce(s.usdc, t.usdc),
-    fee_usdc = coalesce(s.fee_usdc, t.fee_usdc)
-from known
-join reported using (intent_id, transaction_hash)
-left join settled s on s.intent_id = known.intent_id
-    and s.transaction_hash = known.transaction_hash
-    and s.order_hash = known.order_hash and known.trades_of_order = 1
-where known.intent_id = t.intent_id and known.trade_id = t.trade_id
-  and t.intent_id = any(cast(:intent_id as text[]))
-  and (t.chain_state <> 'final' or reported.chain_state = 'final')
+insert into executor.trades as t (
+    intent_id, trade_id, order_hash, proxy, token_id, side, status, shares, usdc, fee_usdc,
+    transaction_hash, chain_state, matched_at, updated_at
+)
+select intent_id, trade_id, order_hash, proxy, token_id, side, status,
+       coalesce(cast(amounts ->> 'shares' as bigint), shares),
+       coalesce(cast(amounts ->> 'usdc' as bigint), usdc),
+       coalesce(cast(amounts ->> 'fee_usdc' as bigint), fee_usdc),
+       transaction_hash, report ->> 'state', matched_at, cast(report ->> 'at' as timestamptz)
+from known where report is not null
+on conflict (intent_id, trade_id) do update
+set chain_state = excluded.chain_state, updated_at = excluded.updated_at,
+    shares = excluded.shares, usdc = excluded.usdc, fee_usdc = excluded.fee_usdc
+where (t.chain_state <> 'final' or excluded.chain_state = 'final')
   and (t.chain_state, t.shares, t.usdc, t.fee_usdc)
-      is distinct from (reported.chain_state, coalesce(s.shares, t.shares),
-                        coalesce(s.usdc, t.usdc), coalesce(s.fee_usdc, t.fee_usdc))
-""")
-"""The chain names orders, not trades: its amounts are those of a trade only where that is its
+      is distinct from
+      (excluded.chain_state, excluded.shares, excluded.usdc, excluded.fee_usdc)
+"""
+"""The trades are known and locked: each one is in conflict, and updated.
+
+The chain names orders, not trades: its amounts are those of a trade only where that is its
 order's only trade in the transaction.
 
 What is final never changes, whatever is delivered again; and what is reported again changes

@@ -69,9 +69,10 @@ with requests as (
     select requests.trade_id, resent.resent_of
     from requests cross join lateral (
         select resent_of from ingest.copy_slices
-        where copy_slices.trade_id = requests.trade_id and resent_of <> ''
+        where copy_slices.trade_id = requests.trade_id
         offset 0
     ) as resent
+    where resent.resent_of <> ''
     union
     select requests.trade_id, confirmed.trade_id
     from requests cross join lateral (
@@ -108,8 +109,10 @@ with requests as (
 select included.requested_id, fills.trade_id, fills.source, fills.row_id, fills.row_type,
        fills.shares, fills.awaits_confirmation, fills.lowest_price, fills.highest_price,
        coalesce(fills.filled_at, fills.seen_at) as filled_at
-from ingest.fills join included using (trade_id)
-where fills.trade_id = any(array(select trade_id from included))
+from included cross join lateral (
+    select * from ingest.fills where fills.trade_id = included.trade_id
+    offset 0
+) as fills
 """
 """The rows of each requested trade, and of the trades of which it has resent slices. For a row of
 the socket (``rtds``) also those of the neighbours that it may report: trades confirmed after its
@@ -117,7 +120,8 @@ match, and unconfirmed trades with an equal row. For ``provisional`` those of al
 neighbours.
 
 ``offset 0`` keeps each part as it is written, one range of an index per request: joined as the
-planner would estimate it, it may read all fills that ever were."""
+planner would estimate it, it may read all fills that ever were. That a slice is resent is asked
+outside, or the planner may read the index of all resent ones for each request."""
 
 LOAD_OTHERS = """
 with others as (
@@ -125,10 +129,13 @@ with others as (
            coalesce(min(filled_at) filter (where source = 'rtds'), min(filled_at)) as matched_at,
            min(seen_at) as first_seen_at,
            max(filled_at) filter (where source <> 'rtds') as confirmed_at
-    from ingest.fills
-    where leader = :leader and token_id = :token_id and trade_id <> :trade_id
-      and filled_at between cast(:filled_at as timestamptz) - cast(:resent_within as interval)
-                        and cast(:filled_at as timestamptz) + cast(:resent_within as interval)
+    from (
+        select * from ingest.fills
+        where leader = :leader and token_id = :token_id and trade_id <> :trade_id
+          and filled_at between cast(:filled_at as timestamptz) - cast(:resent_within as interval)
+                            and cast(:filled_at as timestamptz) + cast(:resent_within as interval)
+        offset 0
+    ) as near
     group by trade_id, transaction_hash, side
 )
 select others.*, traded.shares
@@ -145,7 +152,9 @@ join lateral (
     where trade_id = others.trade_id or (resent_of = others.trade_id and resent_of <> '')
 ) as traded on traded.shares > 0
 """
-"""The slices of a trade cover all of its shares. Those of an unconfirmed one that a confirmed one
+"""``offset 0``: grouped as the planner would, it may read all fills in the order of their trades.
+
+The slices of a trade cover all of its shares. Those of an unconfirmed one that a confirmed one
 took over are that one's."""
 
 FILLS = Batch.from_table(tables.fills, *tables.fills.columns.keys())

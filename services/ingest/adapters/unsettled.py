@@ -20,7 +20,12 @@ logger = logging.getLogger(__name__)
 LOAD_UNSETTLED = """
 select distinct on (fills.trade_id)
        fills.transaction_hash, fills.leader, fills.side, fills.filled_at, copied.shares
-from ingest.fills
+from unnest(cast(:leaders as text[])) as followed(leader)
+cross join lateral (
+    select * from ingest.fills
+    where leader = followed.leader and filled_at between :since and :until and source = 'rtds'
+    offset 0
+) as fills
 join lateral (
     select sum(to_shares - from_shares)
                filter (where trade_id = fills.trade_id and resent_of = '') as shares,
@@ -29,13 +34,11 @@ join lateral (
     from ingest.copy_slices
     where trade_id = fills.trade_id or (resent_of = fills.trade_id and resent_of <> '')
 ) as copied on copied.shares > copied.resent + :dust
-where fills.leader = any(cast(:leaders as text[]))
-  and fills.filled_at between :since and :until
-  and fills.source = 'rtds'
-  and not exists (
-      select from ingest.fills as confirming
-      where confirming.trade_id = fills.trade_id and confirming.source <> 'rtds'
-  )
+where not exists (
+    select from ingest.fills as confirming
+    where confirming.trade_id = fills.trade_id and confirming.source <> 'rtds'
+    offset 0
+)
 order by fills.trade_id
 """
 """A trade whose shares were settled under another transaction, as its resent slices say, is not

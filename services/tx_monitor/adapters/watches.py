@@ -59,27 +59,29 @@ WATCHES = Batch.from_table(
     "updated_at",
 )
 SAVE = f"""
-with before as materialized (
-    select request_id, state from tx_monitor.watches
-    where request_id = any(cast(:request_id as text[]))
-    order by request_id
-    for no key update
-), saved as (
-    update tx_monitor.watches w
-    set state = g.state, block_number = g.block_number, block_hash = g.block_hash, fills = g.fills,
-        updated_at = case
-            when (w.state, w.block_hash) is distinct from (g.state, g.block_hash) then g.updated_at
-            else w.updated_at
-        end
-    from {WATCHES.unnest("g")} join before using (request_id)
-    where w.request_id = g.request_id and w.request_id = any(cast(:request_id as text[]))
-      and w.state not in {FINAL}
-      and (w.state, w.block_number, w.block_hash, w.fills)
-          is distinct from (g.state, g.block_number, g.block_hash, g.fills)
-    returning w.request_id, w.state, before.state as state_before
+with locked as materialized (
+    select w.request_id, w.proxy, w.transaction_hash, w.purpose, w.intent_id, w.traceparent,
+           w.requested_at, g.state, g.block_number, g.block_hash, g.fills, w.state as state_before,
+           case when (w.state, w.block_hash) is distinct from (g.state, g.block_hash)
+                then g.updated_at else w.updated_at end as updated_at,
+           w.state not in {FINAL} and (w.state, w.block_number, w.block_hash, w.fills)
+               is distinct from (g.state, g.block_number, g.block_hash, g.fills) as is_changed
+    from (select * from {WATCHES.unnest("given")} order by request_id) as g
+    cross join lateral (
+        select * from tx_monitor.watches where request_id = g.request_id
+        offset 0 for no key update
+    ) as w
+), saved as materialized (
+    select * from locked where is_changed
+), updated as (
+    insert into tx_monitor.watches ({NEW_WATCHES.names}, block_number, block_hash)
+    select {NEW_WATCHES.names}, block_number, block_hash from saved
+    on conflict (request_id) do update
+    set state = excluded.state, block_number = excluded.block_number,
+        block_hash = excluded.block_hash, fills = excluded.fills, updated_at = excluded.updated_at
 ), closed as (
-    delete from tx_monitor.open_watches o
-    using saved where o.request_id = saved.request_id and saved.state in {CLOSED}
+    delete from tx_monitor.open_watches
+    where request_id = any(array(select request_id from saved where state in {CLOSED}))
 ), opened as (
     insert into tx_monitor.open_watches (request_id)
     select request_id from saved where state not in {CLOSED} and state_before in {CLOSED}
@@ -90,8 +92,9 @@ select state from saved
 """A final state is never overwritten: an instance that was paused may save an older receipt. One
 that was dropped is open again where a receipt of it comes after all.
 
-The rows are locked in the order of their ids, by several instances too. A row of ``open_watches``
-is only locked by who has the lock of its watch."""
+The rows are locked in the order of their ids, by several instances too, and each one of ``saved``
+is in conflict, and updated. A row of ``open_watches`` is only locked by who has the lock of its
+watch. No plan rests on what the planner believes of a table."""
 LOAD_OPEN = """
 select w.*
 from tx_monitor.open_watches
@@ -107,7 +110,8 @@ with closed as materialized (
     order by request_id
     for no key update
 )
-delete from tx_monitor.open_watches o using closed where o.request_id = closed.request_id
+delete from tx_monitor.open_watches
+where request_id = any(array(select request_id from closed))
 """
 """Two instances that save a watch, while it passes from one to the other, can leave it listed."""
 
@@ -178,6 +182,11 @@ class PostgresWatches:
         return [watches.get(request_id) for request_id in ids]
 
     async def _save_all(self, group: Sequence[DatedWatch]) -> list[None]:
+        newest: dict[str, DatedWatch] = {}
+        for dated in group:
+            known = newest.get(dated[0].request_id)
+            if known is None or known[0].state not in FINAL_STATES:
+                newest[dated[0].request_id] = dated
         rows = [
             {
                 "request_id": watch.request_id,
@@ -187,7 +196,7 @@ class PostgresWatches:
                 "fills": _build_fills_json(watch),
                 "updated_at": now,
             }
-            for watch, now in group
+            for watch, now in newest.values()
         ]
         async with transaction(self._engine) as connection:
             changed = await fetch_rows(connection, SAVE, **WATCHES.parameters(rows))

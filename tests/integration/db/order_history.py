@@ -14,7 +14,7 @@ FIRST_DAY = datetime(2026, 1, 5, tzinfo=UTC)
 """A Monday."""
 WEEKS = 6
 ORDERS = 300_000
-OPEN_ORDERS = 40
+OPEN_ORDERS = 2_000
 PROXIES = 20
 HISTORY = (tables.orders, tables.order_states, tables.trades, tables.watches)
 

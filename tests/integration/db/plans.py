@@ -7,20 +7,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from math import ceil
-from typing import Any, Literal
+from typing import Any
 
 import pytest
-from sqlalchemy import Connection, TextClause, event
+from sqlalchemy import Connection, TextClause, event, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.util import await_only
 
 from shared.db.direct import DirectConnection
 from shared.db.parameters import number_parameters
-
-PlanMode = Literal["custom", "generic"]
-"""A prepared statement is planned for the values of one call, or once for the values of all calls;
-PostgreSQL chooses by itself after five calls."""
-PLAN_MODES: tuple[PlanMode, ...] = ("custom", "generic")
 
 Observe = Callable[[Any, str, Sequence[Any]], Awaitable[None]]
 """With the driver's connection, the statement, with ``$1`` for a value, and its values."""
@@ -36,58 +31,91 @@ SHOWN = (
     "Actual Loops",
     "Rows Removed by Filter",
     "Rows Removed by Index Recheck",
+    "Rows Removed by Join Filter",
 )
 """Of a node, where a test fails."""
+GIVEN_ARRAY = re.compile(r"= ANY \(+(\$\d|InitPlan)")
+"""A condition by an array that is a parameter of the statement, or a result of a part of it."""
+MAX_PER_ROW = 4
+"""How many rows a node of a plan may pass for each row of the batch, in a statement whose work
+grows with its batch and no faster."""
+BELIEVE_EMPTY = """
+update pg_class set reltuples = 0, relpages = 1
+where relkind = 'r' and relnamespace::regnamespace::text not in ('pg_catalog', 'information_schema')
+"""
 PARTITION = re.compile(r"_(\d{8}|before|default)$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scan:
-    """One node of a plan that reads a table or an index, in all its loops together."""
+class Node:
+    """One node of a plan, in all its loops together."""
 
     kind: str
     table: str
-    """With its schema; a partition counts as its table. Of a scan of an index alone, its name."""
+    """With its schema; a partition counts as its table. Of a scan of an index alone, its name.
+    Empty: it reads none."""
     condition: str
     """Of the index; empty: it has none."""
     rows: int
-    """That it read, also those that a filter left out; 0 also where it was planned and not
-    executed. PostgreSQL rounds the number per loop.
+    """That it read or joined, also those that a filter left out; 0 also where it was planned and
+    not executed. PostgreSQL rounds the number per loop.
     """
+    loops: int
+    """How often it was executed."""
+
+    @property
+    def reads_all(self) -> bool:
+        """Whether it reads all of a table."""
+        return self.table != "" and self.condition == ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     statement: str
-    scans: Sequence[Scan]
+    nodes: Sequence[Node]
     text: str
 
     def __str__(self) -> str:
         return f"{self.statement}\n{self.text}"
 
-    def of_tables(self, tables: Collection[str]) -> list[Scan]:
-        """The scans that have read any row: a partition without rows is read in any way."""
-        return [scan for scan in self.scans if scan.table in tables and scan.rows > 0]
+    @property
+    def scans(self) -> list[Node]:
+        """The nodes that have read any row of a table or an index."""
+        return [node for node in self.nodes if node.table and node.rows > 0]
+
+    def of_tables(self, tables: Collection[str]) -> list[Node]:
+        """The scans of these tables."""
+        return [scan for scan in self.scans if scan.table in tables]
+
+
+async def believe_empty(engine: AsyncEngine) -> None:
+    """Have the planner believe that all tables are empty, whatever they hold.
+
+    So it does where rows come and go, as of what is open, and statistics were taken when there were
+    none; and of a new partition, whose statements were planned before its first row.
+    """
+    async with engine.begin() as connection:
+        await connection.execute(text("delete from pg_statistic"))
+        await connection.execute(text(BELIEVE_EMPTY))
 
 
 async def explain(
     connection: AsyncConnection,
     statement: str | TextClause,
     parameters: Mapping[str, Any],
-    *,
-    mode: PlanMode,
 ) -> Plan:
-    """Execute a statement as a prepared one and return its plan.
+    """Execute a statement as a prepared one and return its plan, which is made as the connection's
+    settings say (``shared.db.connecting.PLANNING``): once, for all values.
 
     What it changes is changed: roll the transaction of the connection back.
     """
     numbered = number_parameters(statement if isinstance(statement, str) else statement.text)
     driver = (await connection.get_raw_connection()).driver_connection
-    return await explain_call(driver, numbered.text, numbered.values(parameters), mode=mode)
+    return await explain_call(driver, numbered.text, numbered.values(parameters))
 
 
 @contextmanager
-def recorded_plans(engine: AsyncEngine, *, mode: PlanMode) -> Iterator[list[Plan]]:
+def recorded_plans(engine: AsyncEngine) -> Iterator[list[Plan]]:
     """The plans of the statements that the engine executes meanwhile, each with the values and at
     the time of its call. Each is executed twice, and the first time rolled back.
     """
@@ -97,7 +125,7 @@ def recorded_plans(engine: AsyncEngine, *, mode: PlanMode) -> Iterator[list[Plan
         undone = driver.transaction()  # within a transaction a savepoint
         await undone.start()
         try:
-            plans.append(await explain_call(driver, statement, values, mode=mode))
+            plans.append(await explain_call(driver, statement, values))
         finally:
             await undone.rollback()
 
@@ -148,42 +176,52 @@ def require_no_history(
         assert scan.rows <= most, f"{scan} reads more than {most} rows:\n{plan}"
 
 
-async def explain_call(
-    driver: Any, statement: str, values: Sequence[Any], *, mode: PlanMode
-) -> Plan:
+def require_linear(plan: Plan, *, batch: int) -> None:
+    """Assert that the work of the statement grows no faster than its batch: each node passes at
+    most ``MAX_PER_ROW`` rows for each of the ``batch`` rows, in all of its loops; and none that is
+    executed for each of them reads a whole table, or looks up all values of an array.
+    """
+    for node in plan.nodes:
+        most = MAX_PER_ROW * batch
+        assert node.rows <= most, f"{node} passes more than {most} rows:\n{plan}"
+        if node.loops > 1:
+            assert not node.reads_all, f"{node} reads all of the table each time:\n{plan}"
+            is_array = GIVEN_ARRAY.search(node.condition)
+            assert not is_array, f"{node} looks up the whole array each time:\n{plan}"
+
+
+async def explain_call(driver: Any, statement: str, values: Sequence[Any]) -> Plan:
     """By a connection of asyncpg, in its transaction. ``statement``: with ``$1`` for a value."""
     call = (
         f"execute explained({', '.join(map(_literal, values))})"
         if values
         else ("execute explained")
     )
-    await driver.execute(f"set local plan_cache_mode = force_{mode}_plan")
     await driver.execute(f"prepare explained as {statement}")
     found = await driver.fetchval(f"explain (analyze, verbose, format json) {call}")
     await driver.execute("deallocate explained")
     (explained,) = json.loads(found) if isinstance(found, str) else found
     return Plan(
         statement=statement,
-        scans=list(_read_scans(explained["Plan"])),
+        nodes=list(_read_nodes(explained["Plan"])),
         text="\n".join(_describe(explained["Plan"])),
     )
 
 
-def _read_scans(node: Mapping[str, Any]) -> Iterator[Scan]:
-    name = node.get("Relation Name") or node.get("Index Name")
-    if name is not None and node["Node Type"] != "ModifyTable":
-        removed = node.get("Rows Removed by Filter", 0) + node.get(
-            "Rows Removed by Index Recheck", 0
-        )
-        schema = f"{node['Schema']}." if "Schema" in node else ""
-        yield Scan(
-            kind=node["Node Type"],
-            table=f"{schema}{PARTITION.sub('', name)}",
-            condition=node.get("Index Cond") or node.get("Recheck Cond") or "",
-            rows=ceil((node["Actual Rows"] + removed) * node["Actual Loops"]),
-        )
+def _read_nodes(node: Mapping[str, Any]) -> Iterator[Node]:
+    is_write = node["Node Type"] == "ModifyTable"
+    name = "" if is_write else node.get("Relation Name") or node.get("Index Name") or ""
+    schema = f"{node['Schema']}." if name and "Schema" in node else ""
+    removed = sum(value for key, value in node.items() if key.startswith("Rows Removed by "))
+    yield Node(
+        kind=node["Node Type"],
+        table=f"{schema}{PARTITION.sub('', name)}",
+        condition=node.get("Index Cond") or node.get("Recheck Cond") or "",
+        rows=ceil((node["Actual Rows"] + removed) * node["Actual Loops"]),
+        loops=node["Actual Loops"],
+    )
     for each in node.get("Plans", ()):
-        yield from _read_scans(each)
+        yield from _read_nodes(each)
 
 
 def _describe(node: Mapping[str, Any], depth: int = 0) -> Iterator[str]:

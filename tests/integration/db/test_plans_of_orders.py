@@ -1,7 +1,7 @@
 """No statement of executor or tx-monitor reads rows of closed orders, however many there are."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import replace
+from itertools import cycle
 from typing import Any
 
 import pytest
@@ -18,9 +18,15 @@ from shared.db.group_commit import MAX_GROUP_SIZE
 from shared.db.leases import Lease
 from shared.domain.ids import intent_id
 from shared.messages.orders import OrderState, TradeStatus
-from tests.builders import NOON, TRANSACTION, an_intent, approved, resolved
+from tests.builders import NOON, TRANSACTION, an_intent, approved, resolved, settled
 from tests.integration.db.order_history import FIRST_DAY, HISTORY, OPEN_ORDERS, insert_history
-from tests.integration.db.plans import PLAN_MODES, Plan, PlanMode, explain, require_no_history
+from tests.integration.db.plans import (
+    Plan,
+    believe_empty,
+    explain,
+    require_linear,
+    require_no_history,
+)
 from tests.leases import executor_leases
 from tests.orders import an_order
 from tests.patience import patient_settings
@@ -47,31 +53,31 @@ async def fetch_ids(engine: AsyncEngine, query: str) -> list[str]:
 async def require_plans_without_history(
     engine: AsyncEngine, statements: Statements, *, max_rows: int
 ) -> None:
+    """``max_rows``: how many rows are named, or open."""
     for statement, parameters in statements.values():
-        for mode in PLAN_MODES:
-            plan = await explain_and_roll_back(engine, statement, parameters, mode=mode)
-            require_no_history(plan, history=TABLES, max_rows=max_rows)
+        plan = await explain_and_roll_back(engine, statement, parameters)
+        require_no_history(plan, history=TABLES, max_rows=max_rows)
+        require_linear(plan, batch=max_rows)
 
 
 async def explain_and_roll_back(
     engine: AsyncEngine,
     statement: str | TextClause,
     parameters: Mapping[str, Any],
-    *,
-    mode: PlanMode,
 ) -> Plan:
-    """The plan without the scans that read nothing, as of partitions that are empty."""
     async with engine.connect() as connection:
         await connection.execute(text("select 1"))  # begins the transaction
-        plan = await explain(connection, statement, parameters, mode=mode)
+        plan = await explain(connection, statement, parameters)
         await connection.rollback()
-    return replace(plan, scans=[scan for scan in plan.scans if scan.rows])
+    return plan
 
 
 def executor_statements(
-    orders: Sequence[Order], new: Sequence[Order], hashes: Sequence[str], lease: Lease
+    orders: Sequence[Order], new: Sequence[Order], hashes: Sequence[str], leases: Sequence[Lease]
 ) -> Statements:
-    """``orders``: recorded ones; the parameters as ``PostgresOrders`` makes them."""
+    """``orders``: recorded ones; the parameters as ``PostgresOrders`` makes them. Each is written
+    under one of the leases.
+    """
     ids = [order.intent_id for order in orders]
     trade = Trade(
         trade_id="venue-1",
@@ -81,11 +87,18 @@ def executor_statements(
         fee_usdc=0,
         matched_at=NOON,
     )
+    updated = list(zip(orders, cycle(leases), strict=False))
     settlements = [
         rows.SettlementUpdate(
-            resolved(intent_id=each, transaction_hash=TRANSACTION), at=NOON, lease=lease
+            resolved(
+                intent_id=each,
+                transaction_hash=TRANSACTION,
+                fills=(settled(order_hash="0x", shares=1, usdc=1),),
+            ),
+            at=NOON,
+            lease=lease,
         )
-        for each in ids
+        for each, lease in zip(ids, cycle(leases), strict=False)
     ]
     return {
         "record orders": (
@@ -102,19 +115,21 @@ def executor_statements(
                             lease,
                         )
                     )
-                    for order in new
+                    for order, lease in zip(new, cycle(leases), strict=False)
                 ]
             ),
         ),
         "load orders": (statements.LOAD_ORDERS, {"intent_ids": ids}),
         "save orders": (
             statements.SAVE_ORDERS,
-            rows.build_save_parameters([rows.OrderUpdate(order, NOON, lease) for order in orders]),
+            rows.build_save_parameters(
+                [rows.OrderUpdate(order, NOON, lease) for order, lease in updated]
+            ),
         ),
         "settle orders": (
             statements.SAVE_ORDERS,
             rows.build_save_parameters(
-                [rows.OrderUpdate(order, NOON, lease, (trade,)) for order in orders]
+                [rows.OrderUpdate(order, NOON, lease, (trade,)) for order, lease in updated]
             ),
         ),
         "load orders by hash": (
@@ -124,7 +139,7 @@ def executor_statements(
         "load trades": (statements.LOAD_TRADES, {"intent_ids": ids}),
         "lock leases": (
             statements.LOCK_LEASES,
-            statements.LEASES.parameters([rows.build_lease_row(lease)]),
+            statements.LEASES.parameters([rows.build_lease_row(lease) for _, lease in updated]),
         ),
         "record settlements": (
             statements.RECORD_SETTLEMENTS,
@@ -134,8 +149,13 @@ def executor_statements(
 
 
 async def test_statements_read_what_they_name_and_what_is_open(engine: AsyncEngine) -> None:
-    await check_executor(engine)
-    await check_tx_monitor(engine)
+    """Also where the planner believes that each table is empty."""
+    await check_all(engine)
+    await believe_empty(engine)
+    await check_all(engine)
+
+
+async def check_all(engine: AsyncEngine) -> None:
     await require_plans_without_history(
         engine,
         {
@@ -145,23 +165,23 @@ async def test_statements_read_what_they_name_and_what_is_open(engine: AsyncEngi
         },
         max_rows=OPEN_ORDERS,
     )
+    await check_executor(engine)
+    await check_tx_monitor(engine)
     await check_lookups(engine)
 
 
 async def check_executor(engine: AsyncEngine) -> None:
-    lease = (await executor_leases(engine)).held[0]
-    still_open = await fetch_ids(engine, "select intent_id from executor.open_orders")
+    leases = (await executor_leases(engine)).held
+    still_open, closed = (
+        await fetch_states(engine, "matched"),
+        await fetch_states(engine, "confirmed"),
+    )
     hashes = await fetch_ids(
         engine, f"select order_hash from executor.orders limit {MAX_GROUP_SIZE}"
     )
-    closed = await fetch_ids(
-        engine,
-        "select intent_id from executor.order_states where state = 'confirmed' "
-        f"order by intent_id desc limit {MAX_GROUP_SIZE - OPEN_ORDERS}",
-    )
-    recorded = [
-        an_order(intent_id=each, state=OrderState.CONFIRMED) for each in (*still_open, *closed)
-    ]
+    half = MAX_GROUP_SIZE // 2
+    ended = [an_order(intent_id=each, state=OrderState.CONFIRMED) for each in still_open[:-half]]
+    begun = [an_order(intent_id=each, state=OrderState.MATCHED) for each in closed[:half]]
     new = [
         an_order(intent_id=new_id(number), order_hash=f"0x{number:064x}")
         for number in range(MAX_GROUP_SIZE)
@@ -169,9 +189,17 @@ async def check_executor(engine: AsyncEngine) -> None:
     for size in (1, MAX_GROUP_SIZE):
         await require_plans_without_history(
             engine,
-            executor_statements(recorded[:size], new[:size], hashes[:size], lease),
+            executor_statements([*ended, *begun][:size], new[:size], hashes[:size], leases),
             max_rows=MAX_GROUP_SIZE,
         )
+
+
+async def fetch_states(engine: AsyncEngine, state: str) -> list[str]:
+    return await fetch_ids(
+        engine,
+        f"select intent_id from executor.order_states where state = '{state}' "
+        f"order by intent_id desc limit {MAX_GROUP_SIZE}",
+    )
 
 
 def new_id(number: int) -> str:
@@ -181,7 +209,7 @@ def new_id(number: int) -> str:
 async def check_tx_monitor(engine: AsyncEngine) -> None:
     known = await fetch_ids(
         engine,
-        f"select request_id from tx_monitor.watches order by request_id limit {MAX_GROUP_SIZE}",
+        f"select request_id from tx_monitor.open_watches limit {MAX_GROUP_SIZE}",
     )
     row = {
         "proxy": "p",
@@ -206,6 +234,7 @@ async def check_tx_monitor(engine: AsyncEngine) -> None:
                 "record": (watches.RECORD, watches.NEW_WATCHES.parameters(new)),
                 "load": (watches.LOAD, {"ids": ids}),
                 "save": (watches.SAVE, watches.WATCHES.parameters(changed)),
+                "close": (watches.CLOSE, {"ids": ids}),
             },
             max_rows=MAX_GROUP_SIZE,
         )
@@ -219,7 +248,7 @@ async def check_lookups(engine: AsyncEngine) -> None:
         ("select intent_id from executor.orders where order_hash = :hash", {"hash": order_hash}),
         (loading.ORDERS, {"ids": [known]}),
     ):
-        plan = await explain_and_roll_back(engine, statement, parameters, mode="custom")
+        plan = await explain_and_roll_back(engine, statement, parameters)
         read = plan.of_tables(TABLES)
         assert [scan.rows for scan in read] == [1] * len(read)
         assert all(scan.condition for scan in read), plan.text

@@ -1,5 +1,6 @@
 """No statement of the path of a leader's trade reads what is long over."""
 
+from asyncio import gather
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -21,13 +22,14 @@ from services.ingest.decisions import (
     row_key,
 )
 from shared.db.engine import engine_scope, transaction
+from shared.db.group_commit import MAX_GROUP_SIZE
 from shared.messages.leader_fills import FillSource, LeaderFillSeen
 from tests.builders import LEADER, NOON, TOKEN, a_fill, seconds
 from tests.integration.db.plans import (
-    PLAN_MODES,
-    PlanMode,
+    believe_empty,
     explain_call,
     observed_statements,
+    require_linear,
     require_no_history,
 )
 from tests.patience import patient_settings
@@ -74,13 +76,7 @@ FILL = (
 """One trade a minute for months, of one leader and token: the last ones are recent."""
 
 Executed = dict[str, Sequence[Any]]
-"""The values of the first call of each statement."""
-
-
-@pytest.fixture(scope="module", params=PLAN_MODES)
-def mode(request: pytest.FixtureRequest) -> PlanMode:
-    mode: PlanMode = request.param
-    return mode
+"""The values of the largest call of each statement."""
 
 
 @pytest.fixture
@@ -101,17 +97,22 @@ def executed_statements(engine: AsyncEngine) -> Iterator[Executed]:
     executed: Executed = {}
 
     async def remember(_driver: Any, statement: str, values: Sequence[Any]) -> None:
-        executed.setdefault(statement, values)
+        if count_values(values) >= count_values(executed.get(statement, ())):
+            executed[statement] = values
 
     with observed_statements(engine, remember):
         yield executed
+
+
+def count_values(values: Sequence[Any]) -> int:
+    return sum(len(each) for each in values if isinstance(each, list))
 
 
 def a_size(fill: LeaderFillSeen) -> CopySize:
     return CopySize(
         trade_id=fill.trade_id,
         sequence=0,
-        follow_id="follow-1",
+        follow_id=f"follow-of-{fill.trade_id}",
         token_id=TOKEN,
         number=OLD_TRADES,
         state=SizeState.CARRIED,
@@ -142,12 +143,30 @@ def as_decided(fill: LeaderFillSeen) -> Reconciliation:
     return Reconciliation(row=row, slices=(whole,))
 
 
-async def test_a_trade_is_handled_without_reading_what_is_over(
-    engine: AsyncEngine, mode: PlanMode
-) -> None:
+async def test_trades_are_handled_without_reading_what_is_over(engine: AsyncEngine) -> None:
+    """Alone and many at once; also where the planner believes that each table is empty."""
+    one = await handle([a_fill()], engine)
+    many = await handle([another_fill(number) for number in range(MAX_GROUP_SIZE)], engine)
+
+    await require_plans(engine, one)
+    await require_plans(engine, many)
+    await believe_empty(engine)
+    await require_plans(engine, many)
+
+
+def another_fill(number: int) -> LeaderFillSeen:
+    return a_fill(
+        leader=LEADER if number == 0 else f"0x{number:040x}", transaction_hash=f"0x{number:064x}"
+    )
+
+
+async def handle(from_socket: Sequence[LeaderFillSeen], engine: AsyncEngine) -> Executed:
+    """What is executed for these fills, and the check of what is unsettled."""
     trades = PostgresTrades(engine)
-    from_socket = a_fill()
-    from_chain = a_fill(source=FillSource.CHAIN, transaction_hash="0x" + "b" * 64)
+    from_chain = [
+        each.model_copy(update={"source": FillSource.CHAIN, "transaction_hash": "0x" + "b" * 64})
+        for each in from_socket
+    ]
     unsettled = UnsettledTradesCheck(
         engine,
         leaders=lambda: {LEADER},
@@ -155,20 +174,30 @@ async def test_a_trade_is_handled_without_reading_what_is_over(
         after=seconds(60),
         check_interval=timedelta(minutes=1),
     )
-
     with executed_statements(engine) as executed:
-        for fill in (from_socket, from_chain):
-            await trades.load(fill)
-            await trades.load_sizes(fill, {"follow-1"}, of_others=frozenset())
-            await trades.load_others(fill)
-        await trades.record(from_socket, as_decided(from_socket), [a_size(from_socket)])
+        for fills in (from_socket, from_chain):
+            await gather(*(trades.load(fill) for fill in fills))
+            await gather(
+                *(
+                    trades.load_sizes(fill, {f"follow-{number}"}, of_others=frozenset())
+                    for number, fill in enumerate(fills, start=1)
+                )
+            )
+            await trades.load_others(fills[0])
+        await gather(
+            *(trades.record(fill, as_decided(fill), [a_size(fill)]) for fill in from_socket)
+        )
         await unsettled.check()
-
     assert {table for table in HISTORY if table in " ".join(executed)} == set(HISTORY)
+    return executed
+
+
+async def require_plans(engine: AsyncEngine, executed: Executed) -> None:
     for statement, values in executed.items():
         async with engine.connect() as connection:
             await connection.exec_driver_sql("select")  # begins the transaction
             driver = (await connection.get_raw_connection()).driver_connection
-            plan = await explain_call(driver, statement, values, mode=mode)
-            require_no_history(plan, history=HISTORY, max_rows=MAX_ROWS)
+            plan = await explain_call(driver, statement, values)
             await connection.rollback()
+        require_no_history(plan, history=HISTORY, max_rows=MAX_ROWS)
+        require_linear(plan, batch=MAX_GROUP_SIZE)

@@ -39,7 +39,12 @@ from tests.builders import (
     shares,
     usdc,
 )
-from tests.integration.db.plans import PLAN_MODES, Plan, recorded_plans, require_no_history
+from tests.integration.db.plans import (
+    Plan,
+    recorded_plans,
+    require_linear,
+    require_no_history,
+)
 from tests.integration.preflight.history import HELD, insert_history
 from tests.patience import patient_settings
 
@@ -209,19 +214,17 @@ class Copying:
 async def test_no_statement_of_a_copy_reads_the_history(engine: AsyncEngine) -> None:
     await insert_history(engine, until=NOON)
 
-    for run, mode in enumerate(PLAN_MODES, start=1):
-        copying = Copying(engine, run)
-        with recorded_plans(engine, mode=mode) as plans:
-            entry, delayed = await copying.enter(), await copying.delay()
-            await copying.leave(entry, delayed)
-            await copying.reconcile()
-            await copying.clean()
+    copying = Copying(engine, run=1)
+    with recorded_plans(engine) as plans:
+        entry, delayed = await copying.enter(), await copying.delay()
+        await copying.leave(entry, delayed)
+        await copying.reconcile()
+        await copying.clean()
 
-        for plan in plans:
-            require_no_history(
-                plan, history=HISTORY, max_rows=MAX_ROWS, max_other_rows=MAX_OTHER_ROWS
-            )
-        assert_all_are_known(plans)
+    for plan in plans:
+        require_no_history(plan, history=HISTORY, max_rows=MAX_ROWS, max_other_rows=MAX_OTHER_ROWS)
+        require_linear(plan, batch=MAX_OTHER_ROWS)
+    assert_all_are_known(plans)
 
 
 TOUCHED = (
