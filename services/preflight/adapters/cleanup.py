@@ -1,5 +1,6 @@
 """Deletes what no judgement needs any more, so that what a copy is judged by does not grow with the
-past. The history itself is in ``preflight.intents`` and ``preflight.verdicts``.
+past, and corrects sums that are wrong. The history itself is in ``preflight.intents`` and
+``preflight.verdicts``.
 """
 
 import asyncio
@@ -9,6 +10,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from services.preflight.adapters.reservation_sums import correct_sums
 from shared.db.engine import autocommit, fetch_rows
 from shared.domain.errors import Transient
 from shared.streams.routes import Publish
@@ -18,7 +20,7 @@ logger = logging.getLogger(__name__)
 INTERVAL = timedelta(seconds=10)
 ROUNDS_BETWEEN_COPIES = 60
 """Reservations are deleted in each round. The other tables are read whole to find what can go, and
-are cleaned once in so many rounds."""
+are cleaned once in so many rounds; so are the sums of reservations, of which all are read."""
 MAX_ROWS = 5_000
 """Of one statement: it holds its locks for some ten milliseconds."""
 
@@ -56,10 +58,21 @@ delete from preflight.positions where (follow_id, token_id) in (
 )
 returning follow_id
 """
+DELETE_SUMS = f"""
+delete from preflight.reservation_sums where proxy = any(array(
+    select s.proxy from preflight.reservation_sums s
+    where s.open_usdc = 0
+      and not exists (select from preflight.reservations r where r.proxy = s.proxy)
+    order by s.proxy limit {MAX_ROWS} for update of s skip locked
+))
+returning proxy
+"""
+"""Of followers without a recent copy. A copy that is recorded meanwhile locks the row, which stays,
+or inserts it again."""
 
 
 class CleanupFeed:
-    """Deletes the rows of all instances. It publishes nothing."""
+    """Deletes the rows of all instances, and corrects their sums. It publishes nothing."""
 
     def __init__(
         self,
@@ -82,6 +95,7 @@ class CleanupFeed:
                 await self.delete_settled()
                 if number % ROUNDS_BETWEEN_COPIES == 0:
                     await self.delete_copies()
+                    await self.correct_sums()
             except Transient as error:
                 logger.warning("what is not needed could not be deleted, will retry: %s", error)
             number += 1
@@ -101,6 +115,14 @@ class CleanupFeed:
             pass
         before = self._now() - self._copies_kept
         while await self._delete(DELETE_COPIES, before=before) == MAX_ROWS:
+            pass
+
+    async def correct_sums(self) -> None:
+        """The sums of open reservations, without those of followers that copy nothing. Raises:
+        Transient.
+        """
+        await correct_sums(self._engine)
+        while await self._delete(DELETE_SUMS) == MAX_ROWS:
             pass
 
     async def _delete(self, statement: str, **parameters: datetime) -> int:

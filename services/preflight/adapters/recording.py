@@ -55,26 +55,31 @@ NEW_ATTEMPTS = f"""(
 ) as g"""
 RECORD_AT_ONCE = f"""
 {statements.sql_insert_intents(RECORDINGS)}, ended as (
-    delete from preflight.delayed_entries d using delayed where d.intent_id = delayed.intent_id
-    returning d.intent_id
+    {statements.SQL_END_DELAYS}
+    returning intent_id
 ), reserving as (
     select each.scope, {caps.sql_hour("given.judged_at")} as hour,
            sum(given.cap_usdc)::bigint as usdc
     from given join inserted using (intent_id)
     cross join lateral json_object_keys(cast(given.caps as json)) as each(scope)
-    where (select count(*) from ended) >= 0
+    where (select count(*) from ended) >= 0 and (select count(*) from summed) >= 0
     group by each.scope, hour
 ), spent as (
     {caps.sql_reserve("reserving as g")}
     returning w.scope, w.usdc_by_hour
 ), exceeded as (
     select preflight.raise_limit_exceeded(spent.scope)
-    from given join inserted using (intent_id)
-    cross join lateral json_each_text(cast(given.caps as json)) as cap(scope, usdc)
+    from (
+        select each.scope, cast(each.usdc as bigint) as usdc, given.window_start
+        from given join inserted using (intent_id)
+        cross join lateral json_each_text(cast(given.caps as json)) as each(scope, usdc)
+        where each.usdc is not null
+        offset 0
+    ) as cap
     join spent on spent.scope = cap.scope
-    where cap.usdc is not null and cast(cap.usdc as bigint) < (
+    where cap.usdc < (
         select sum(hour.value::bigint) from jsonb_each_text(spent.usdc_by_hour) as hour
-        where hour.key >= given.window_start
+        where hour.key >= cap.window_start
     )
 ), saved as (
     {statements.sql_save_attempted(NEW_ATTEMPTS)}

@@ -3,7 +3,10 @@
 from collections.abc import Sequence
 from datetime import datetime
 
+from sqlalchemy import Table
+
 from services.preflight.adapters.caps import sql_hour
+from services.preflight.adapters.reservations import sql_add_to_sums
 from services.preflight.adapters.rows import build_attempt_row
 from services.preflight.adapters.statements import ATTEMPTS, sql_save_attempted
 from services.preflight.decisions import Exit
@@ -25,36 +28,61 @@ REPORTS = Batch.from_table(
     fee_usdc="bigint",
     shares="bigint",
 )
+CHANGED_OF_RESERVATION = ("reserved_usdc", "reserved_shares", "cap_usdc", "settled_at")
+CHANGED_OF_INTENT = (*CHANGED_OF_RESERVATION, "state", "reason", "filled_shares")
+
+
+def names(table: Table) -> str:
+    """All columns of the table, for a list in SQL."""
+    return ", ".join(column.name for column in table.columns)
+
+
+def sql_set(changed: Sequence[str]) -> str:
+    """What is set of a row that exists."""
+    return ", ".join(f"{name} = excluded.{name}" for name in changed)
+
+
+NO_LONGER_OPEN = """(
+    select proxy, -was_reserved_usdc as usdc from settled
+    where was_reserved_usdc > 0 and (select count(*) from ended) >= 0
+) as g"""
 SETTLE = f"""
-with unsettled as (
-    select r.*, g.state, g.reason, g.settled_at as now, g.usdc + g.fee_usdc as cost_usdc, g.usdc,
-           g.shares
-    from (select * from {REPORTS.unnest("g")} order by intent_id) as g
+with settled as (
+    select r.intent_id, r.proxy, r.follow_id, r.token_id, r.side, r.judged_at, r.cap_scopes,
+           g.state, g.reason, g.settled_at, g.shares as filled_shares,
+           case when r.reserved_usdc > 0 then g.usdc + g.fee_usdc else 0 end as reserved_usdc,
+           case when r.reserved_shares > 0 then g.shares else 0 end as reserved_shares,
+           case when r.cap_usdc > 0 then g.usdc else 0 end as cap_usdc,
+           case when r.cap_usdc > 0 then r.cap_usdc - g.usdc else 0 end as unused,
+           r.reserved_usdc as was_reserved_usdc, {sql_hour("r.judged_at")} as hour,
+           coalesce(r.cap_scopes, array['follow:' || r.follow_id, 'follower:' || r.proxy])
+           as scopes
+    from (
+        select distinct on (intent_id) * from {REPORTS.unnest("g")} order by intent_id
+    ) as g
     cross join lateral (
         select * from preflight.reservations
         where intent_id = g.intent_id and settled_at is null
         offset 0 for update
     ) as r
-), settled as (
-    update preflight.reservations r
-    set settled_at = u.now,
-        reserved_usdc = case when u.reserved_usdc > 0 then u.cost_usdc else 0 end,
-        reserved_shares = case when u.reserved_shares > 0 then u.shares else 0 end,
-        cap_usdc = case when u.cap_usdc > 0 then u.usdc else 0 end
-    from unsettled u
-    where r.intent_id = u.intent_id
-    returning r.*, u.state, u.reason, u.shares as filled_shares,
-              {sql_hour("r.judged_at")} as hour, u.cap_usdc - r.cap_usdc as unused,
-              coalesce(r.cap_scopes, array['follow:' || r.follow_id, 'follower:' || r.proxy])
-              as scopes
+), written as (
+    insert into preflight.reservations as r ({names(tables.reservations)})
+    select {names(tables.reservations)} from settled
+    order by intent_id
+    on conflict (intent_id) do update set {sql_set(CHANGED_OF_RESERVATION)}
+    returning r.intent_id
 ), ended as (
-    update preflight.intents i
-    set state = s.state, reason = s.reason, settled_at = s.settled_at,
-        filled_shares = s.filled_shares, reserved_usdc = s.reserved_usdc,
-        reserved_shares = s.reserved_shares, cap_usdc = s.cap_usdc
-    from settled s
-    where i.intent_id = s.intent_id
+    insert into preflight.intents as i ({names(tables.intents)})
+    select {names(tables.intents)}
+    from settled cross join lateral (
+        select exit_id from preflight.intents where intent_id = settled.intent_id offset 0
+    ) as known
+    where (select count(*) from written) >= 0
+    order by intent_id
+    on conflict (intent_id) do update set {sql_set(CHANGED_OF_INTENT)}
     returning i.intent_id
+), summed as (
+    {sql_add_to_sums(NO_LONGER_OPEN)}
 ), released as (
     select each.scope, jsonb_object_agg(each.hour, each.unused) as usdc_by_hour
     from (
@@ -62,12 +90,14 @@ with unsettled as (
         from settled, unnest(scopes) as of(scope)
         where unused <> 0 group by scope, hour
     ) as each
-    where each.scope in (select scope from preflight.spending_windows)
+    cross join lateral (
+        select from preflight.spending_windows where scope = each.scope offset 0
+    ) as known
     group by each.scope
 ), freed as (
     insert into preflight.spending_windows as w (scope, usdc_by_hour)
     select scope, usdc_by_hour from released
-    where (select count(*) from ended) >= 0
+    where (select count(*) from ended) >= 0 and (select count(*) from summed) >= 0
     order by scope
     on conflict (scope) do update set usdc_by_hour = coalesce((
         select jsonb_object_agg(
@@ -129,7 +159,12 @@ await nothing else are attempted at once.
 What is released returns to the hour that it was reserved in, unless that hour is over for good. Its
 row exists, so that the insert is an update in the order of ``caps.RESERVE``. The counts make each
 step come after the one before it: by themselves they would run in the reverse order, and lock rows
-in it. ``offset 0`` makes a lookup of each row of what might be planned as a scan."""
+in it.
+
+No plan depends on what the database takes the size of a table for, which is often of a moment when
+nothing was open: ``offset 0`` makes a lookup of each row of what might be planned as a scan, and
+rows that exist are changed by an insert with a conflict, which looks its rows up whatever the plan.
+Those of intents and reservations were looked up before, so that none is inserted."""
 
 
 async def settle(connection: Connection, settlements: Sequence[Settlement]) -> list[Exit]:

@@ -1,14 +1,14 @@
 """SQL of preflight's verdicts, reservations and exits: each statement takes a group.
 
 Rows that exist are locked in one order by every transaction, against deadlocks: delayed entries,
-reservations, intents, spending windows, positions, exits, newest copies, levels; and of each table
-in the order of its key.
+reservations, intents, sums of reservations, spending windows, positions, exits, newest copies,
+levels; and of each table in the order of its key.
 """
 
 from services.preflight.adapters.caps import sql_spent
 from services.preflight.adapters.delays import SQL_IS_AHEAD
 from services.preflight.adapters.entry_limits import SQL_OPEN_TOKENS, SQL_RECENT_ENTRIES
-from services.preflight.adapters.reservations import sql_reserved
+from services.preflight.adapters.reservations import SQL_RESERVED_USDC, sql_add_to_sums
 from shared.db import tables
 from shared.db.sql import Batch
 
@@ -36,8 +36,7 @@ def _spent(scope: str) -> str:
 
 LOAD_COMMITMENTS = f"""
 select q.n,
-       (select coalesce(sum(r.reserved_usdc), 0)::bigint
-        from {sql_reserved("reserved_usdc", since="q.since")} as r) as usdc,
+       {SQL_RESERVED_USDC} as usdc,
        {_spent("follow_scope")} as spent_today,
        {_spent("follower_scope")} as follower_spent_today,
        case when q.market_scope is not null then {_spent("market_scope")} end
@@ -103,9 +102,16 @@ INTENTS = Batch({**INTENT_COLUMNS.types, **VERDICT_COLUMNS.types, "caps": "text"
 """The caps by their scope as JSON: arrays of different lengths cannot be unnested."""
 
 
+NEW_RESERVATIONS = """(
+    select given.proxy, given.reserved_usdc as usdc from given join inserted using (intent_id)
+    where given.state = 'approved' and given.reserved_usdc > 0
+      and (select count(*) from delayed) >= 0
+) as g"""
+
+
 def sql_insert_intents(intents: Batch) -> str:
-    """Insert the verdicts that are new, and lock the delayed entries that they are about;
-    ``intents``: ``INTENTS`` with any other columns, the rows of ``given``.
+    """Insert the verdicts that are new with what they reserve, and lock the delayed entries that
+    they are about; ``intents``: ``INTENTS`` with any other columns, the rows of ``given``.
     """
     return f"""
 with given as materialized (
@@ -128,23 +134,34 @@ with given as materialized (
     where g.state = 'approved'
 ), delayed as (
     select d.intent_id, g.judged_at
-    from preflight.delayed_entries d join given g using (intent_id)
-    order by d.intent_id for update of d
+    from (select intent_id, judged_at from given order by intent_id) as g
+    cross join lateral (
+        select intent_id from preflight.delayed_entries
+        where intent_id = g.intent_id offset 0 for update
+    ) as d
+), summed as (
+    {sql_add_to_sums(NEW_RESERVATIONS)}
 )"""
 
 
+SQL_END_DELAYS = """
+delete from preflight.delayed_entries where intent_id = any(array(select intent_id from delayed))
+"""
+"""Of those that ``sql_insert_intents`` has locked."""
 RECORD_INTENTS = f"""
 {sql_insert_intents(INTENTS)}, ended as (
-    delete from preflight.delayed_entries d using delayed where d.intent_id = delayed.intent_id
+    {SQL_END_DELAYS}
 )
 select intent_id from inserted
 """
 LET_GO = f"""
 {sql_insert_intents(INTENTS)}, due as (
     update preflight.delayed_entries d
-    set due_at = least(d.due_at, delayed.judged_at),
-        expires_at = least(d.expires_at, delayed.judged_at)
-    from delayed where d.intent_id = delayed.intent_id
+    set (due_at, expires_at) = (
+        select least(d.due_at, delayed.judged_at), least(d.expires_at, delayed.judged_at)
+        from delayed where delayed.intent_id = d.intent_id
+    )
+    where d.intent_id = any(array(select intent_id from delayed))
 )
 select intent_id from inserted
 """

@@ -118,6 +118,22 @@ reservations = Table(
     info={"storage": FEW_ROWS},
 )
 
+reservation_sums = Table(
+    "reservation_sums",
+    metadata,
+    Column("proxy", Text, primary_key=True),
+    Column(
+        "open_usdc",
+        BigInteger,
+        nullable=False,
+        comment="Micro-USDC that the open reservations of the follower reserve together",
+    ),
+    schema="preflight",
+    comment="What each follower's open reservations sum up to, so that a copy is judged without "
+    "reading them. A row of 0 says the same as none.",
+    info={"storage": UPDATED_IN_PLACE},
+)
+
 newest_copies = Table(
     "newest_copies",
     metadata,

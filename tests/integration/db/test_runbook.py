@@ -29,6 +29,7 @@ from tests.builders import (
 from tests.fakes import FakeComplements, FakeHoldings, FixedControls
 from tests.integration.db.rows import insert_row
 from tests.patience import patient_settings
+from tests.reservations import WRONG_RESERVATION_SUMS
 
 pytestmark = pytest.mark.integration
 
@@ -111,6 +112,7 @@ async def test_a_reservation_is_released_by_hand(engine: AsyncEngine) -> None:
         await connection.execute(text(release.replace("'...'", f"'{row.intent_id}'")))
         spent = await fetch_rows(connection, SPENT)
         intents = await fetch_rows(connection, "select * from preflight.intents")
+        assert await fetch_rows(connection, WRONG_RESERVATION_SUMS) == []
         assert await fetch_rows(connection, listed) == []
 
     assert {each.usdc for each in spent} == {0}

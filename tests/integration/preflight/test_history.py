@@ -206,6 +206,7 @@ class Copying:
         )
         await feed.delete_settled()
         await feed.delete_copies()
+        await feed.correct_sums()
 
     async def ignore(self, _: Message) -> None:
         return None
@@ -234,6 +235,7 @@ TOUCHED = (
     "leader_levels",
     "newest_copies",
     "positions",
+    "reservation_sums",
     "reservations",
     "spending_windows",
     "verdicts",

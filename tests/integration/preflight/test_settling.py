@@ -30,6 +30,7 @@ from tests.builders import (
     usdc,
 )
 from tests.patience import patient_settings
+from tests.reservations import WRONG_RESERVATION_SUMS
 
 pytestmark = pytest.mark.integration
 
@@ -39,6 +40,7 @@ from pg_stat_user_tables where schemaname = 'preflight' and n_tup_upd > 0
 """
 DEADLOCKS = "select deadlocks from pg_stat_database where datname = current_database()"
 WAITING = "select count(*) as n from pg_locks where not granted"
+IN_PLACE = ("reservation_sums", "positions", "spending_windows", "newest_copies")
 KEPT = timedelta(minutes=3)
 COPIES = 40
 
@@ -87,7 +89,7 @@ async def fetch_ids(engine: AsyncEngine, table: str, column: str = "intent_id") 
 async def test_an_intent_is_updated_without_writing_an_index(
     engine: AsyncEngine, verdicts: PostgresVerdicts
 ) -> None:
-    """Nor are positions, spending windows and the newest copies."""
+    """Nor are sums of reservations, positions, spending windows and the newest copies."""
     for number in range(COPIES):
         copy = entry(number)
         await verdicts.record(approved(copy))
@@ -103,9 +105,9 @@ async def test_an_intent_is_updated_without_writing_an_index(
     written = {
         name: row.without_index / row.updates
         for name, row in rows.items()
-        if name.startswith("intents_") or name in ("positions", "spending_windows", "newest_copies")
+        if name.startswith("intents_") or name in IN_PLACE
     }
-    assert len(written) == 4
+    assert len(written) == 5
     assert min(written.values()) > 0.9, written
 
 
@@ -194,6 +196,7 @@ async def test_groups_of_the_same_proxies_in_any_order_do_not_lock_each_other_ou
     assert counted.deadlocks == 0
     (spent,) = await fetch(engine, "select count(*) as n from preflight.reservations")
     assert spent.n == 3 * 40 * 10
+    assert await fetch(engine, WRONG_RESERVATION_SUMS) == []
     assert await fetch(engine, "select 1 from preflight.exits where next_attempt_at > :at", at=NOON)
 
 

@@ -35,6 +35,7 @@ from tests.integration.properties.modelled_chain import ModelledChain
 from tests.integration.properties.modelled_leaders import LeaderTrade, ModelledLeaders
 from tests.integration.properties.modelled_venue import ModelledVenue
 from tests.orders import MISTAKEN_OPEN_ORDERS
+from tests.reservations import WRONG_RESERVATION_SUMS
 
 CAP_RESERVED = "another copy reserved of a daily cap meanwhile"
 CAP_WINDOW = timedelta(hours=24)
@@ -54,6 +55,7 @@ class Records:
     exits: Sequence[Any]
     delayed_entries: Sequence[Any]
     mistaken_open_orders: Sequence[Any]
+    wrong_reservation_sums: Sequence[Any]
 
     @property
     def has_open_copies(self) -> bool:
@@ -78,6 +80,7 @@ async def load_records(engine: AsyncEngine) -> Records:
         exits = await fetch_rows(connection, "select * from preflight.exits")
         delayed = await fetch_rows(connection, "select * from preflight.delayed_entries")
         mistaken = await fetch_rows(connection, MISTAKEN_OPEN_ORDERS)
+        wrong_sums = await fetch_rows(connection, WRONG_RESERVATION_SUMS)
     return Records(
         intents={row.intent_id: row for row in intents},
         spending={(row.scope, row.hour): row.usdc for row in spending},
@@ -85,6 +88,7 @@ async def load_records(engine: AsyncEngine) -> Records:
         exits=exits,
         delayed_entries=delayed,
         mistaken_open_orders=mistaken,
+        wrong_reservation_sums=wrong_sums,
     )
 
 
@@ -103,6 +107,7 @@ class Invariants:
         """What is true at any time."""
         assert not self.facts.contradictions, self.facts.contradictions[0]
         assert not records.mistaken_open_orders, records.mistaken_open_orders
+        assert not records.wrong_reservation_sums, records.wrong_reservation_sums
         filled = filled_by_intent(self.venue.trades)
         self._check_one_order_per_intent()
         self._check_final_orders(records, filled)

@@ -65,6 +65,7 @@ OWNED_TABLES = (
     "preflight.intents",
     "preflight.verdicts",
     "preflight.reservations",
+    "preflight.reservation_sums",
     "preflight.newest_copies",
     "preflight.spending_windows",
     "preflight.delayed_entries",
