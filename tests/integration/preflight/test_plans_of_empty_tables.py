@@ -105,7 +105,7 @@ async def test_a_batch_reads_what_it_names(engine: AsyncEngine, batch: int) -> N
         await connection.execute(text("analyze"))
     await record_open_copies(verdicts)
 
-    with recorded_plans(engine, mode="generic") as plans:
+    with recorded_plans(engine) as plans:
         await copy(engine, verdicts, batch)
 
     assert len(plans) >= 7
