@@ -140,7 +140,6 @@ def build_order_update_row(update: OrderUpdate) -> Mapping[str, Any]:
         "posted_at": order.posted_at,
         "saved_at": update.at,
         "answered_at": update.answered_at,
-        "is_late": update.is_late,
     }
 
 
@@ -165,11 +164,16 @@ def build_trade_rows(update: OrderUpdate) -> Iterator[Mapping[str, Any]]:
         }
 
 
-def build_save_parameters(updates: Sequence[OrderUpdate]) -> dict[str, list[Any]]:
-    """The arrays of ``SAVE_ORDERS``; at most one update of each order."""
+def build_save_parameters(updates: Sequence[OrderUpdate]) -> dict[str, Any]:
+    """The arrays of ``SAVE_ORDERS``; at most one update of each order, all late or none."""
+    (are_late,) = {update.is_late for update in updates}
     orders = [build_order_update_row(update) for update in updates]
     trades = [row for update in updates for row in build_trade_rows(update)]
-    return with_lease(ORDER_UPDATES).parameters(orders) | NEW_TRADES.parameters(trades)
+    return {
+        **with_lease(ORDER_UPDATES).parameters(orders),
+        **NEW_TRADES.parameters(trades),
+        "are_late": are_late,
+    }
 
 
 def build_lease_row(lease: Lease) -> dict[str, Any]:

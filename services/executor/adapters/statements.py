@@ -12,6 +12,9 @@ No plan rests on what the planner believes of a table, or of a batch. A row is l
 (``cross join lateral``, ``offset 0``) or written by it (``on conflict``). What is only kept where
 it is among others is asked by ``(... in (select ...)) is true``: PostgreSQL hashes them, where it
 may compare each with each in a join.
+
+No statement locks rows of a partitioned table as it looks them up, or updates them by a join:
+PostgreSQL 18 may end by that, with all connections (docs/adr/0013).
 """
 
 from shared.db import tables
@@ -68,7 +71,6 @@ ORDER_UPDATES = Batch.from_table(
     "answered_at",
     proxy="text",
     saved_at="timestamptz",
-    is_late="boolean",
 )
 TRADES = Batch.from_table(
     tables.trades,
@@ -179,15 +181,12 @@ cross join lateral (
 SAVE_ORDERS = f"""
 {WITH_FENCE}, named as (
     select * from {with_lease(ORDER_UPDATES).unnest("g")} where {FENCED} order by intent_id
-), locked as materialized (
+), known as materialized (
     select named.*, before.state as state_before
     from named
     cross join lateral (
-        select state from executor.order_states where intent_id = named.intent_id
-        offset 0 for no key update
+        select state from executor.order_states where intent_id = named.intent_id offset 0
     ) as before
-), saved as materialized (
-    select * from locked where not is_late or state_before = 'signed'
 ), updated as (
     insert into executor.order_states as s (
         intent_id, state, reason, shares, usdc, fee_usdc, last_reply, unverified_since,
@@ -196,7 +195,8 @@ SAVE_ORDERS = f"""
     select intent_id, state, reason, shares, usdc, fee_usdc, last_reply, unverified_since,
            empty_lookups, alerted_at, posted_at,
            coalesce(answered_at, case when state <> 'signed' then saved_at end), saved_at
-    from saved
+    from known
+    order by intent_id
     on conflict (intent_id) do update
     set state = excluded.state, reason = excluded.reason, shares = excluded.shares,
         usdc = excluded.usdc, fee_usdc = excluded.fee_usdc, last_reply = excluded.last_reply,
@@ -207,6 +207,10 @@ SAVE_ORDERS = f"""
         confirmed_at = case
             when excluded.state = 'confirmed' then coalesce(s.confirmed_at, excluded.confirmed_at)
         end
+    where not cast(:are_late as boolean) or s.state = 'signed'
+    returning s.intent_id
+), saved as materialized (
+    select * from known where (intent_id in (select intent_id from updated)) is true
 ), traded as (
     insert into executor.trades as t ({TRADES.names})
     select {NEW_TRADES.prefixed("g")}
@@ -230,11 +234,11 @@ select intent_id, state, state <> state_before as moved from saved
 """
 """The new states of orders, with the trades that they follow from: fills and end are one commit.
 
-The orders are known and locked: each one of ``saved`` is in conflict, and updated.
+Only orders that are known are saved, so that each is in conflict, and updated.
 
 What the chain has made final of a trade is never replaced by what was known before it.
 
-A trade that becomes known after the end opens its order again. What is saved late (``is_late``)
+A trade that becomes known after the end opens its order again. What is saved late (``are_late``)
 changes nothing of an order that anything was saved of since."""
 
 LOAD_TRADES = """
@@ -243,19 +247,19 @@ order by matched_at, trade_id
 """
 
 RECORD_SETTLEMENTS = f"""
-with locked as materialized (
+with found as materialized (
     select t.*, cast(reported.reports as jsonb) -> t.transaction_hash as report
     from (select * from {SETTLEMENTS.unnest("g")} order by intent_id) as reported
     cross join lateral (
         select * from executor.trades where intent_id = reported.intent_id
-        order by trade_id offset 0 for no key update
+        order by trade_id offset 0
     ) as t
 ), known as (
     select *, case
         when count(*) over (partition by intent_id, transaction_hash) = 1
         then report -> 'amounts' -> order_hash
     end as amounts
-    from locked
+    from found
 )
 insert into executor.trades as t (
     intent_id, trade_id, order_hash, proxy, token_id, side, status, shares, usdc, fee_usdc,
@@ -275,7 +279,8 @@ where (t.chain_state <> 'final' or excluded.chain_state = 'final')
       is distinct from
       (excluded.chain_state, excluded.shares, excluded.usdc, excluded.fee_usdc)
 """
-"""The trades are known and locked: each one is in conflict, and updated.
+"""The trades are known: each one is in conflict, and updated. Nobody else writes those of an order
+meanwhile: the leases are locked.
 
 The chain names orders, not trades: its amounts are those of a trade only where that is its
 order's only trade in the transaction.

@@ -27,8 +27,8 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-PORTIONS = 25
-PORTION_INTERVAL_S = 0.04
+PORTIONS = 12
+PORTION_INTERVAL_S = 0.08
 """What a block settles is published within about a second, in so many portions."""
 
 _NUMBER = re.compile(r"0x[0-9a-fA-F]+|[0-9]+")

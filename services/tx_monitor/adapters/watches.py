@@ -59,26 +59,31 @@ WATCHES = Batch.from_table(
     "updated_at",
 )
 SAVE = f"""
-with locked as materialized (
+with known as materialized (
     select w.request_id, w.proxy, w.transaction_hash, w.purpose, w.intent_id, w.traceparent,
-           w.requested_at, g.state, g.block_number, g.block_hash, g.fills, w.state as state_before,
-           case when (w.state, w.block_hash) is distinct from (g.state, g.block_hash)
-                then g.updated_at else w.updated_at end as updated_at,
-           w.state not in {FINAL} and (w.state, w.block_number, w.block_hash, w.fills)
-               is distinct from (g.state, g.block_number, g.block_hash, g.fills) as is_changed
-    from (select * from {WATCHES.unnest("given")} order by request_id) as g
+           w.requested_at, g.state, g.block_number, g.block_hash, g.fills, g.updated_at,
+           w.state as state_before
+    from {WATCHES.unnest("g")}
     cross join lateral (
-        select * from tx_monitor.watches where request_id = g.request_id
-        offset 0 for no key update
+        select * from tx_monitor.watches where request_id = g.request_id offset 0
     ) as w
-), saved as materialized (
-    select * from locked where is_changed
 ), updated as (
-    insert into tx_monitor.watches ({NEW_WATCHES.names}, block_number, block_hash)
-    select {NEW_WATCHES.names}, block_number, block_hash from saved
+    insert into tx_monitor.watches as w ({NEW_WATCHES.names}, block_number, block_hash)
+    select {NEW_WATCHES.names}, block_number, block_hash from known order by request_id
     on conflict (request_id) do update
     set state = excluded.state, block_number = excluded.block_number,
-        block_hash = excluded.block_hash, fills = excluded.fills, updated_at = excluded.updated_at
+        block_hash = excluded.block_hash, fills = excluded.fills,
+        updated_at = case
+            when (w.state, w.block_hash) is distinct from (excluded.state, excluded.block_hash)
+            then excluded.updated_at
+            else w.updated_at
+        end
+    where w.state not in {FINAL}
+      and (w.state, w.block_number, w.block_hash, w.fills) is distinct from
+          (excluded.state, excluded.block_number, excluded.block_hash, excluded.fills)
+    returning w.request_id
+), saved as materialized (
+    select * from known where (request_id in (select request_id from updated)) is true
 ), closed as (
     delete from tx_monitor.open_watches
     where request_id = any(array(select request_id from saved where state in {CLOSED}))
@@ -92,9 +97,9 @@ select state from saved
 """A final state is never overwritten: an instance that was paused may save an older receipt. One
 that was dropped is open again where a receipt of it comes after all.
 
-The rows are locked in the order of their ids, by several instances too, and each one of ``saved``
-is in conflict, and updated. A row of ``open_watches`` is only locked by who has the lock of its
-watch. No plan rests on what the planner believes of a table."""
+The rows are locked in the order of their ids, by several instances too. Only watches that are known
+are saved, so that each is in conflict, and updated. No plan rests on what the planner believes of a
+table."""
 LOAD_OPEN = """
 select w.*
 from tx_monitor.open_watches
