@@ -13,8 +13,8 @@ No plan rests on what the planner believes of a table, or of a batch. A row is l
 it is among others is asked by ``(... in (select ...)) is true``: PostgreSQL hashes them, where it
 may compare each with each in a join.
 
-No statement locks rows of a partitioned table as it looks them up, or updates them by a join:
-PostgreSQL 18 may end by that, with all connections (docs/adr/0013).
+A statement that may wait for the lock of a row reads a partitioned table only by the keys that it
+is given: PostgreSQL 18 may end by a lookup for each row, with all connections (docs/adr/0013).
 """
 
 from shared.db import tables
@@ -179,14 +179,13 @@ cross join lateral (
 """By the index of each partition."""
 
 SAVE_ORDERS = f"""
-{WITH_FENCE}, named as (
-    select * from {with_lease(ORDER_UPDATES).unnest("g")} where {FENCED} order by intent_id
+{WITH_FENCE}, before as materialized (
+    select intent_id, state from executor.order_states
+    where intent_id = any(cast(:intent_id as text[]))
 ), known as materialized (
-    select named.*, before.state as state_before
-    from named
-    cross join lateral (
-        select state from executor.order_states where intent_id = named.intent_id offset 0
-    ) as before
+    select * from {with_lease(ORDER_UPDATES).unnest("g")}
+    where {FENCED} and (intent_id in (select intent_id from before)) is true
+    order by intent_id
 ), updated as (
     insert into executor.order_states as s (
         intent_id, state, reason, shares, usdc, fee_usdc, last_reply, unverified_since,
@@ -196,7 +195,6 @@ SAVE_ORDERS = f"""
            empty_lookups, alerted_at, posted_at,
            coalesce(answered_at, case when state <> 'signed' then saved_at end), saved_at
     from known
-    order by intent_id
     on conflict (intent_id) do update
     set state = excluded.state, reason = excluded.reason, shares = excluded.shares,
         usdc = excluded.usdc, fee_usdc = excluded.fee_usdc, last_reply = excluded.last_reply,
@@ -227,10 +225,14 @@ SAVE_ORDERS = f"""
     where intent_id = any(array(select intent_id from saved where state not in {OPEN}))
 ), opened as (
     insert into executor.open_orders (intent_id, proxy)
-    select intent_id, proxy from saved where state in {OPEN} and state_before not in {OPEN}
+    select intent_id, proxy from saved
+    where state in {OPEN}
+      and (intent_id in (select intent_id from before where state in {OPEN})) is not true
     on conflict do nothing
 )
-select intent_id, state, state <> state_before as moved from saved
+select intent_id, state,
+       ((intent_id, state) in (select intent_id, state from before)) is not true as moved
+from saved
 """
 """The new states of orders, with the trades that they follow from: fills and end are one commit.
 

@@ -73,11 +73,10 @@ with settled as (
     returning r.intent_id
 ), ended as (
     insert into preflight.intents as i ({names(tables.intents)})
-    select {names(tables.intents)}
-    from settled cross join lateral (
-        select exit_id from preflight.intents where intent_id = settled.intent_id offset 0
-    ) as known
-    where (select count(*) from written) >= 0
+    select {names(tables.intents)} from (select *, '' as exit_id from settled) as ends
+    where (select count(*) from written) >= 0 and (intent_id in (
+        select intent_id from preflight.intents where intent_id = any(cast(:intent_id as text[]))
+    )) is true
     order by intent_id
     on conflict (intent_id) do update set {sql_set(CHANGED_OF_INTENT)}
     returning i.intent_id
@@ -164,7 +163,8 @@ in it.
 No plan depends on what the database takes the size of a table for, which is often of a moment when
 nothing was open: ``offset 0`` makes a lookup of each row of what might be planned as a scan, and
 rows that exist are changed by an insert with a conflict, which looks its rows up whatever the plan.
-Those of intents and reservations were looked up before, so that none is inserted."""
+Those of intents and reservations are known, so that none is inserted, with an exit of no name.
+Intents, which are partitioned, are read by the given keys alone (docs/adr/0013)."""
 
 
 async def settle(connection: Connection, settlements: Sequence[Settlement]) -> list[Exit]:

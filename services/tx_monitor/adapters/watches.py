@@ -59,17 +59,18 @@ WATCHES = Batch.from_table(
     "updated_at",
 )
 SAVE = f"""
-with known as materialized (
-    select w.request_id, w.proxy, w.transaction_hash, w.purpose, w.intent_id, w.traceparent,
-           w.requested_at, g.state, g.block_number, g.block_hash, g.fills, g.updated_at,
-           w.state as state_before
-    from {WATCHES.unnest("g")}
-    cross join lateral (
-        select * from tx_monitor.watches where request_id = g.request_id offset 0
-    ) as w
+with before as materialized (
+    select request_id, state from tx_monitor.watches
+    where request_id = any(cast(:request_id as text[]))
+), known as materialized (
+    select * from {WATCHES.unnest("g")}
+    where (request_id in (select request_id from before)) is true
+    order by request_id
 ), updated as (
-    insert into tx_monitor.watches as w ({NEW_WATCHES.names}, block_number, block_hash)
-    select {NEW_WATCHES.names}, block_number, block_hash from known order by request_id
+    insert into tx_monitor.watches as w (
+        {WATCHES.names}, proxy, transaction_hash, purpose, intent_id, requested_at
+    )
+    select {WATCHES.names}, '', '', '', '', updated_at from known
     on conflict (request_id) do update
     set state = excluded.state, block_number = excluded.block_number,
         block_hash = excluded.block_hash, fills = excluded.fills,
@@ -89,7 +90,9 @@ with known as materialized (
     where request_id = any(array(select request_id from saved where state in {CLOSED}))
 ), opened as (
     insert into tx_monitor.open_watches (request_id)
-    select request_id from saved where state not in {CLOSED} and state_before in {CLOSED}
+    select request_id from saved
+    where state not in {CLOSED}
+      and (request_id in (select request_id from before where state in {CLOSED})) is true
     on conflict do nothing
 )
 select state from saved
@@ -98,8 +101,8 @@ select state from saved
 that was dropped is open again where a receipt of it comes after all.
 
 The rows are locked in the order of their ids, by several instances too. Only watches that are known
-are saved, so that each is in conflict, and updated. No plan rests on what the planner believes of a
-table."""
+are saved, so that each is in conflict, and updated: what is inserted of the other columns is never
+kept. The table is read by the given keys alone (docs/adr/0013)."""
 LOAD_OPEN = """
 select w.*
 from tx_monitor.open_watches
