@@ -100,7 +100,7 @@ def test_every_partitioned_table_that_is_updated_is_among_these() -> None:
     assert partitioned - CHANGE_ALL.keys() == {"executor.orders", "preflight.verdicts"}
 
 
-def a_trade_of(order: Order) -> Trade:
+def build_trade(order: Order) -> Trade:
     return Trade(
         trade_id=f"venue-{order.intent_id}",
         status=TradeStatus.CONFIRMED,
@@ -117,7 +117,7 @@ def settlements(orders: Sequence[Order]) -> list[Settlement]:
         Settlement(
             before=order,
             after=replace(order, state=OrderState.CONFIRMED, usdc=5_000_000),
-            trades=(a_trade_of(order),),
+            trades=(build_trade(order),),
         )
         for order in orders
     ]
