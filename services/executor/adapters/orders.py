@@ -291,9 +291,9 @@ class PostgresOrders:
             fenced = [
                 update for update in updates if (update.lease.partition, update.lease.token) in held
             ]
-            await fetch_rows(
-                connection, statements.RECORD_SETTLEMENTS, **build_settlement_parameters(fenced)
-            )
+            parameters = build_settlement_parameters(fenced)
+            await fetch_rows(connection, statements.LOCK_TRADES, intent_id=parameters["intent_id"])
+            await fetch_rows(connection, statements.RECORD_SETTLEMENTS, **parameters)
         return [
             None if (update.lease.partition, update.lease.token) in held else _refusal(update.lease)
             for update in updates

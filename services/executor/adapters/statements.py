@@ -13,8 +13,9 @@ No plan rests on what the planner believes of a table, or of a batch. A row is l
 it is among others is asked by ``(... in (select ...)) is true``: PostgreSQL hashes them, where it
 may compare each with each in a join.
 
-A statement that may wait for the lock of a row reads a partitioned table only by the keys that it
-is given: PostgreSQL 18 may end by a lookup for each row, with all connections (docs/adr/0013).
+A statement that locks the rows that it reads, deletes or updates any reads partitioned tables only
+by the keys that it is given: PostgreSQL 18 may end by a lookup for each row, with all connections
+(docs/adr/0013). An insert that waits for a row in conflict looks nothing up again.
 """
 
 from shared.db import tables
@@ -225,9 +226,7 @@ SAVE_ORDERS = f"""
     where intent_id = any(array(select intent_id from saved where state not in {OPEN}))
 ), opened as (
     insert into executor.open_orders (intent_id, proxy)
-    select intent_id, proxy from saved
-    where state in {OPEN}
-      and (intent_id in (select intent_id from before where state in {OPEN})) is not true
+    select intent_id, proxy from saved where state in {OPEN}
     on conflict do nothing
 )
 select intent_id, state,
@@ -248,6 +247,11 @@ select * from executor.trades where intent_id = any(cast(:intent_ids as text[]))
 order by matched_at, trade_id
 """
 
+LOCK_TRADES = """
+select trade_id from executor.trades where intent_id = any(cast(:intent_id as text[]))
+order by intent_id, trade_id
+for no key update
+"""
 RECORD_SETTLEMENTS = f"""
 with found as materialized (
     select t.*, cast(reported.reports as jsonb) -> t.transaction_hash as report
@@ -281,8 +285,7 @@ where (t.chain_state <> 'final' or excluded.chain_state = 'final')
       is distinct from
       (excluded.chain_state, excluded.shares, excluded.usdc, excluded.fee_usdc)
 """
-"""The trades are known: each one is in conflict, and updated. Nobody else writes those of an order
-meanwhile: the leases are locked.
+"""The trades are known, and locked before (``LOCK_TRADES``): each one is in conflict, and updated.
 
 The chain names orders, not trades: its amounts are those of a trade only where that is its
 order's only trade in the transaction.

@@ -89,13 +89,15 @@ class CleanupFeed:
         self._reservations_kept, self._copies_kept = reservations_kept, copies_kept
 
     async def __call__(self, _publish: Publish) -> None:
-        number = 0
+        number, is_due = 0, False
         while True:
+            is_due = is_due or number % ROUNDS_BETWEEN_COPIES == 0
             try:
-                await self.delete_settled()
-                if number % ROUNDS_BETWEEN_COPIES == 0:
-                    await self.delete_copies()
+                if is_due:
                     await self.correct_sums()
+                    await self.delete_copies()
+                    is_due = False
+                await self.delete_settled()
             except Transient as error:
                 logger.warning("what is not needed could not be deleted, will retry: %s", error)
             number += 1

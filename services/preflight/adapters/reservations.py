@@ -7,7 +7,7 @@ proxy knows that no reservation of the proxy begins or ends meanwhile.
 """
 
 SQL_RESERVED_USDC = """(
-    coalesce((select s.open_usdc from preflight.reservation_sums s where s.proxy = q.proxy), 0)
+    greatest(0, (select s.open_usdc from preflight.reservation_sums s where s.proxy = q.proxy))
     + (
         select coalesce(sum(r.reserved_usdc), 0)::bigint from preflight.reservations r
         where r.proxy = q.proxy and r.settled_at > q.since

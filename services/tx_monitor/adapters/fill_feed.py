@@ -111,8 +111,7 @@ class FillFeed:
         if group.wallets:
             span = await anext(self._chain.read_final_fills(group.start, final, group.wallets))
         settled = await self._build_settled(span, group)
-        self._require_leases(group)
-        await self._publish(settled, publish)
+        await self._publish(settled, group, publish)
         await self._positions.save(group.leases, span.through_block, head=final.number)
         return span.through_block
 
@@ -131,10 +130,12 @@ class FillFeed:
         if lost:
             raise Transient(f"the leases of partitions {lost} ended meanwhile")
 
-    async def _publish(self, settled: SettledSpan, publish: Publish) -> None:
+    async def _publish(self, settled: SettledSpan, group: BlockGroup, publish: Publish) -> None:
         """Return once Kafka has all of it; the messages of each proxy go in order, and the proxies
         one after another: a block that settles a thousand orders would keep the executor from
         posting others while it records them.
+
+        Raises: Transient where a lease ends meanwhile: the rest is another instance's.
         """
         for each in settled.left_out:
             metrics.fills_settled(metrics.SettledFills.LEFT_OUT)
@@ -149,6 +150,7 @@ class FillFeed:
             by_proxy.setdefault(message.proxy, []).append(message)
         portions = list(_divide(list(by_proxy.values()), PORTIONS))
         for number, portion in enumerate(portions, start=1):
+            self._require_leases(group)
             await asyncio.gather(*(_publish_in_order(messages, publish) for messages in portion))
             if number < len(portions):
                 await asyncio.sleep(PORTION_INTERVAL_S)

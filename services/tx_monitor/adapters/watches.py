@@ -60,7 +60,7 @@ WATCHES = Batch.from_table(
 )
 SAVE = f"""
 with before as materialized (
-    select request_id, state from tx_monitor.watches
+    select request_id from tx_monitor.watches
     where request_id = any(cast(:request_id as text[]))
 ), known as materialized (
     select * from {WATCHES.unnest("g")}
@@ -90,9 +90,7 @@ with before as materialized (
     where request_id = any(array(select request_id from saved where state in {CLOSED}))
 ), opened as (
     insert into tx_monitor.open_watches (request_id)
-    select request_id from saved
-    where state not in {CLOSED}
-      and (request_id in (select request_id from before where state in {CLOSED})) is true
+    select request_id from saved where state not in {CLOSED}
     on conflict do nothing
 )
 select state from saved

@@ -19,6 +19,7 @@ from services.executor.decisions import NewOrder, Order, Settlement, Trade
 from services.preflight.adapters.verdicts import PostgresVerdicts
 from services.preflight.handler import Recording
 from services.tx_monitor.adapters import PostgresWatches
+from services.tx_monitor.adapters.watches import SAVE, WATCHES
 from services.tx_monitor.decisions import apply_receipt, build_watch
 from shared.db import tables
 from shared.db.engine import engine_scope, fetch_rows, transaction
@@ -200,6 +201,30 @@ async def test_verdicts_are_recorded_and_settled(engine: AsyncEngine, table: str
     assert len(ended) == ROUNDS * COUNT
     assert reserved == []
     assert {row.open_usdc for row in sums} == {0}
+
+
+async def test_a_watch_that_was_dropped_meanwhile_is_open_again(engine: AsyncEngine) -> None:
+    """Two instances save it, while it passes from one to the other."""
+    watches = PostgresWatches(engine)
+    watch = build_watch(requested())
+    await watches.record(watch, now=NOON)
+    dropped = {
+        "request_id": watch.request_id,
+        "state": TransactionState.DROPPED,
+        "block_number": None,
+        "block_hash": "",
+        "fills": "[]",
+        "updated_at": NOON,
+    }
+    async with engine.begin() as connection:
+        await fetch_rows(connection, SAVE, **WATCHES.parameters([dropped]))
+        mined = asyncio.ensure_future(
+            watches.save(apply_receipt(watch, a_receipt()), now=NOON + seconds(1))
+        )
+        await eventually(lambda: _waits_or_is_done(engine, mined))
+    await mined
+
+    assert [each.state for each in await watches.load_open()] == [TransactionState.MINED]
 
 
 @pytest.mark.parametrize("table", ["tx_monitor.watches", "tx_monitor.open_watches"])

@@ -429,6 +429,36 @@ async def test_what_was_read_under_a_lease_that_ended_is_not_published() -> None
     assert (cursors.saved, published.messages) == ([], [])
 
 
+async def test_a_lease_that_ends_meanwhile_leaves_the_rest_to_its_next_holder(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fill_feed, "PORTION_INTERVAL_S", 0.001)
+    chain = a_chain(final=150, fills=[(120, PROXY), (120, OTHER_PROXY)])
+    instance = MonitorInstance(lambda: {PROXY, OTHER_PROXY})
+    published, rounds = Published(), 0
+
+    async def publish(message: Message) -> None:
+        instance.leases.token_by_partition.clear()
+        await published.publish(message)
+
+    async def refresh() -> None:
+        nonlocal rounds
+        rounds += 1
+
+    cursors = Cursors(100)
+    await read_until(
+        lambda: rounds >= 2,
+        LimitedNode(answer=chain),
+        cursors,
+        published,
+        instance=instance,
+        refresh=refresh,
+        publish=publish,
+    )
+
+    assert (cursors.saved, len(published.messages)) == ([], 1)
+
+
 async def test_a_group_that_fails_holds_up_no_other() -> None:
     """The node has lost the old blocks that one partition is at."""
     fills = [(7_000, proxy) for proxy in sorted(FOLLOWERS)[:40]]
