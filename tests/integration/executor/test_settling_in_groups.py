@@ -37,7 +37,7 @@ async def test_settlements_are_saved_in_groups_with_results_in_their_order(
 
     async def observe(_driver: Any, statement: str, values: Sequence[Any]) -> None:
         if "insert into executor.order_states" in statement:
-            groups.append(max(len(each) for each in values))
+            groups.append(max(len(each) for each in values if isinstance(each, list)))
 
     async with engine_scope(patient_settings(migrated_database_url)) as engine:
         adapter = PostgresOrders(engine, await executor_leases(engine))
