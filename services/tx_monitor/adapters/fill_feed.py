@@ -29,7 +29,9 @@ T = TypeVar("T")
 
 PORTIONS = 12
 PORTION_INTERVAL_S = 0.08
-"""What a block settles is published within about a second, in so many portions."""
+"""What a block settles is published within about a second, in so many portions at most."""
+MIN_FOLLOWERS = 8
+"""Of a portion: those of a few followers hold up nothing."""
 
 _NUMBER = re.compile(r"0x[0-9a-fA-F]+|[0-9]+")
 """In the text of a failure: blocks, hashes and counts, which differ in each round."""
@@ -148,7 +150,8 @@ class FillFeed:
         by_proxy: dict[str, list[FillsSettled]] = {}
         for message in settled.messages:
             by_proxy.setdefault(message.proxy, []).append(message)
-        portions = list(_divide(list(by_proxy.values()), PORTIONS))
+        followers = list(by_proxy.values())
+        portions = list(_divide(followers, max(MIN_FOLLOWERS, ceil(len(followers) / PORTIONS))))
         for number, portion in enumerate(portions, start=1):
             self._require_leases(group)
             await asyncio.gather(*(_publish_in_order(messages, publish) for messages in portion))
@@ -180,8 +183,7 @@ async def _publish_in_order(messages: Sequence[FillsSettled], publish: Publish) 
         metrics.fills_settled(metrics.SettledFills.PUBLISHED)
 
 
-def _divide(whole: Sequence[T], parts: int) -> Iterator[Sequence[T]]:
-    """At most so many parts, of the same size but for the last one."""
-    size = max(1, ceil(len(whole) / parts))
+def _divide(whole: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """Parts of the size, but for the last one."""
     for start in range(0, len(whole), size):
         yield whole[start : start + size]

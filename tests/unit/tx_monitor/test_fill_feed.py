@@ -323,6 +323,7 @@ async def test_what_a_block_settles_is_published_bit_by_bit(
 ) -> None:
     """All at once, it would keep the executor from posting while it records the fills."""
     monkeypatch.setattr(fill_feed, "PORTION_INTERVAL_S", 0.001)
+    monkeypatch.setattr(fill_feed, "MIN_FOLLOWERS", 1)
     proxies = [
         to_checksum_address(f"0x{number:040x}") for number in range(1, 2 * fill_feed.PORTIONS)
     ]
@@ -433,6 +434,7 @@ async def test_a_lease_that_ends_meanwhile_leaves_the_rest_to_its_next_holder(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(fill_feed, "PORTION_INTERVAL_S", 0.001)
+    monkeypatch.setattr(fill_feed, "MIN_FOLLOWERS", 1)
     chain = a_chain(final=150, fills=[(120, PROXY), (120, OTHER_PROXY)])
     instance = MonitorInstance(lambda: {PROXY, OTHER_PROXY})
     published, rounds = Published(), 0
