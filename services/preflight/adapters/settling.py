@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Table
-
 from services.preflight.adapters.caps import sql_hour
 from services.preflight.adapters.reservations import sql_add_to_sums
 from services.preflight.adapters.rows import build_attempt_row
@@ -28,13 +26,10 @@ REPORTS = Batch.from_table(
     fee_usdc="bigint",
     shares="bigint",
 )
+RESERVATIONS = Batch.from_table(tables.reservations, *tables.reservations.columns.keys())
+INTENTS = Batch.from_table(tables.intents, *tables.intents.columns.keys())
 CHANGED_OF_RESERVATION = ("reserved_usdc", "reserved_shares", "cap_usdc", "settled_at")
 CHANGED_OF_INTENT = (*CHANGED_OF_RESERVATION, "state", "reason", "filled_shares")
-
-
-def names(table: Table) -> str:
-    """All columns of the table, for a list in SQL."""
-    return ", ".join(column.name for column in table.columns)
 
 
 def sql_set(changed: Sequence[str]) -> str:
@@ -66,14 +61,14 @@ with settled as (
         offset 0 for update
     ) as r
 ), written as (
-    insert into preflight.reservations as r ({names(tables.reservations)})
-    select {names(tables.reservations)} from settled
+    insert into preflight.reservations as r ({RESERVATIONS.names})
+    select {RESERVATIONS.names} from settled
     order by intent_id
     on conflict (intent_id) do update set {sql_set(CHANGED_OF_RESERVATION)}
     returning r.intent_id
 ), ended as (
-    insert into preflight.intents as i ({names(tables.intents)})
-    select {names(tables.intents)} from (select *, '' as exit_id from settled) as ends
+    insert into preflight.intents as i ({INTENTS.names})
+    select {INTENTS.names} from (select *, '' as exit_id from settled) as ends
     where (select count(*) from written) >= 0 and (intent_id in (
         select intent_id from preflight.intents where intent_id = any(cast(:intent_id as text[]))
     )) is true
@@ -163,7 +158,8 @@ in it.
 No plan depends on what the database takes the size of a table for, which is often of a moment when
 nothing was open: ``offset 0`` makes a lookup of each row of what might be planned as a scan, and
 rows that exist are changed by an insert with a conflict, which looks its rows up whatever the plan.
-Those of intents and reservations are known, so that none is inserted, with an exit of no name.
+Those of intents and reservations are known, so that none is inserted; an intent's ``exit_id`` is
+not among what is changed.
 Intents, which are partitioned, are read by the given keys alone (docs/adr/0013)."""
 
 

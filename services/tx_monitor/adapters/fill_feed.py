@@ -27,11 +27,11 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-PORTIONS = 12
-PORTION_INTERVAL_S = 0.08
-"""What a block settles is published within about a second, in so many portions at most."""
+MAX_BATCHES = 12
+BATCH_INTERVAL_S = 0.08
+"""What a block settles is published within about a second, in so many batches at most."""
 MIN_FOLLOWERS = 8
-"""Of a portion: those of a few followers hold up nothing."""
+"""Of a batch: those of a few followers hold up nothing."""
 
 _NUMBER = re.compile(r"0x[0-9a-fA-F]+|[0-9]+")
 """In the text of a failure: blocks, hashes and counts, which differ in each round."""
@@ -151,12 +151,12 @@ class FillFeed:
         for message in settled.messages:
             by_proxy.setdefault(message.proxy, []).append(message)
         followers = list(by_proxy.values())
-        portions = list(_divide(followers, max(MIN_FOLLOWERS, ceil(len(followers) / PORTIONS))))
-        for number, portion in enumerate(portions, start=1):
+        batches = list(_divide(followers, max(MIN_FOLLOWERS, ceil(len(followers) / MAX_BATCHES))))
+        for number, batch in enumerate(batches, start=1):
             self._require_leases(group)
-            await asyncio.gather(*(_publish_in_order(messages, publish) for messages in portion))
-            if number < len(portions):
-                await asyncio.sleep(PORTION_INTERVAL_S)
+            await asyncio.gather(*(_publish_in_order(messages, publish) for messages in batch))
+            if number < len(batches):
+                await asyncio.sleep(BATCH_INTERVAL_S)
 
     def _record_lag(self, tip: metrics.Tip, number: int) -> None:
         lowest = self._positions.lowest()

@@ -13,6 +13,7 @@ from shared.db.engine import engine_scope, fetch_rows, transaction
 from shared.db.partitions import create_partitions, partitioning
 from shared.domain.errors import Transient
 from shared.testing.waiting import eventually
+from tests.locks import is_anything_waiting
 from tests.patience import patient_settings
 
 pytestmark = pytest.mark.integration
@@ -96,21 +97,15 @@ async def test_a_row_that_is_being_written_to_default_is_moved_by_the_next_attem
     async with transaction(engine) as other:
         await other.execute(text("insert into partitioned.orders values ('i20261123-0')"))
         creating = asyncio.create_task(create_partitions(engine, [ORDERS], now=SATURDAY))
-        await eventually(lambda: is_waiting(engine), what="the partition waits for the row")
+        await eventually(
+            lambda: is_anything_waiting(engine), what="the partition waits for the row"
+        )
 
     with pytest.raises(Transient, match="were written to the default partition meanwhile"):
         await creating
 
     assert len(await create_partitions(engine, [ORDERS], now=SATURDAY)) == 3
     assert await load_partitions(engine) == {"i20261123-0": "20261123"}
-
-
-async def is_waiting(engine: AsyncEngine) -> bool:
-    async with transaction(engine) as connection:
-        (row,) = await fetch_rows(
-            connection, "select count(*) as n from pg_locks where not granted"
-        )
-    return bool(row.n)
 
 
 async def test_a_row_that_is_moved_meanwhile_is_found_by_who_changes_it(
@@ -130,7 +125,9 @@ async def test_a_row_that_is_moved_meanwhile_is_found_by_who_changes_it(
         week = partitions.find_week(SATURDAY.date())
         assert await partitions._create_partition(connection, ORDERS, week)
         changing = asyncio.create_task(change())
-        await eventually(lambda: is_waiting(engine), what="the change waits for the partition")
+        await eventually(
+            lambda: is_anything_waiting(engine), what="the change waits for the partition"
+        )
 
     assert await changing == 1
 

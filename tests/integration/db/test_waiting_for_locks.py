@@ -38,6 +38,7 @@ from tests.builders import (
     seconds,
 )
 from tests.leases import executor_leases
+from tests.locks import is_anything_waiting
 from tests.orders import numbered_order
 from tests.patience import patient_settings
 
@@ -60,7 +61,6 @@ CHANGE_ALL = {
     "tx_monitor.open_watches": "request_id = request_id",
 }
 """What changes all rows of a table, and nothing in them."""
-WAITING = "select count(*) as n from pg_locks where not granted"
 
 
 @pytest.fixture
@@ -87,9 +87,7 @@ async def after_waiting(engine: AsyncEngine, table: str, work: Awaitable[T]) -> 
 
 
 async def _waits_or_is_done(engine: AsyncEngine, done: asyncio.Future[T]) -> bool:
-    async with transaction(engine) as connection:
-        (row,) = await fetch_rows(connection, WAITING)
-    return done.done() or row.n > 0
+    return done.done() or await is_anything_waiting(engine)
 
 
 def test_every_partitioned_table_that_is_updated_is_among_these() -> None:

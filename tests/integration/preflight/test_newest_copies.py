@@ -19,6 +19,7 @@ from shared.messages.intents import CopyCause, LeaderLevel, OrderType
 from shared.messages.refusals import Refusal
 from shared.testing.waiting import eventually
 from tests.builders import NOON, an_intent, approved, refused, seconds, shares
+from tests.locks import is_anything_waiting
 from tests.patience import patient_settings
 
 pytestmark = pytest.mark.integration
@@ -119,19 +120,16 @@ async def test_a_level_waits_for_the_trade_that_another_instance_is_recording(
     verdicts = PostgresVerdicts(engine)
     await verdicts.record(entry())
 
-    async def waits() -> bool:
-        async with transaction(engine) as connection:
-            rows = await fetch_rows(
-                connection, "select count(*) as n from pg_locks where not granted"
-            )
-        return bool(rows[0].n)
-
     async with engine.begin() as other:
         await other.execute(
             text("update preflight.newest_copies set traded_at = :at"), {"at": LATER}
         )
         recording = asyncio.create_task(verdicts.record(by_level()))
-        await eventually(waits, within=30, what="the level's verdict, which waits for the trade's")
+        await eventually(
+            lambda: is_anything_waiting(engine),
+            within=30,
+            what="the level's verdict, which waits for the trade's",
+        )
     with pytest.raises(Transient, match="judged meanwhile"):
         await recording
 

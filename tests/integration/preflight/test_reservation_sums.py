@@ -34,6 +34,7 @@ from tests.builders import (
     shares,
     usdc,
 )
+from tests.locks import is_anything_waiting
 from tests.patience import patient_settings
 from tests.reservations import WRONG_RESERVATION_SUMS
 from tests.unit.preflight.test_handler import LIMITS
@@ -44,7 +45,6 @@ OTHER_PROXY = "0x" + "9" * 40
 AT_ONCE, IN_STEPS = facts(), facts(max_open_positions=1000)
 """Which statements record an entry: one, or several that count its open positions again."""
 RESERVED = reserved_usdc(approved())
-WAITING = "select count(*) as n from pg_locks where not granted"
 
 
 @pytest.fixture
@@ -220,7 +220,7 @@ async def test_a_sum_that_is_wrong_is_corrected_with_an_error(
 async def wait_for_a_lock(engine: AsyncEngine, task: asyncio.Task[None]) -> None:
     async def waits() -> bool:
         assert not task.done()
-        return bool((await fetch(engine, WAITING))[0].n)
+        return await is_anything_waiting(engine)
 
     await eventually(waits, within=30, what="the task, which waits for a lock")
 

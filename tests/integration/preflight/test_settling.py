@@ -29,6 +29,7 @@ from tests.builders import (
     shares,
     usdc,
 )
+from tests.locks import is_anything_waiting
 from tests.patience import patient_settings
 from tests.reservations import WRONG_RESERVATION_SUMS
 
@@ -39,7 +40,6 @@ select relname as name, n_tup_upd as updates, n_tup_hot_upd as without_index
 from pg_stat_user_tables where schemaname = 'preflight' and n_tup_upd > 0
 """
 DEADLOCKS = "select deadlocks from pg_stat_database where datname = current_database()"
-WAITING = "select count(*) as n from pg_locks where not granted"
 IN_PLACE = ("reservation_sums", "positions", "spending_windows", "newest_copies")
 KEPT = timedelta(minutes=3)
 COPIES = 40
@@ -123,13 +123,14 @@ async def test_settling_locks_rows_in_the_order_of_recording(
     await verdicts.record(refused(sale), an_exit(sale, awaited))
     report = an_outcome(intent_id=awaited.intent_id, usdc=usdc(2), fee_usdc=0)
 
-    async def waits() -> bool:
-        return bool((await fetch(engine, WAITING))[0].n)
-
     async with engine.begin() as recording:
         await recording.execute(text("select from preflight.spending_windows for update"))
         settling = asyncio.create_task(verdicts.settle(report, now=NOON))
-        await eventually(waits, within=30, what="settling, which waits for the window")
+        await eventually(
+            lambda: is_anything_waiting(engine),
+            within=30,
+            what="settling, which waits for the window",
+        )
         for table in ("positions", "exits"):
             locked = await recording.execute(
                 text(f"select 1 from preflight.{table} for update nowait")

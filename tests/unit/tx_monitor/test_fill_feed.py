@@ -322,10 +322,10 @@ async def test_what_a_block_settles_is_published_bit_by_bit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """All at once, it would keep the executor from posting while it records the fills."""
-    monkeypatch.setattr(fill_feed, "PORTION_INTERVAL_S", 0.001)
+    monkeypatch.setattr(fill_feed, "BATCH_INTERVAL_S", 0.001)
     monkeypatch.setattr(fill_feed, "MIN_FOLLOWERS", 1)
     proxies = [
-        to_checksum_address(f"0x{number:040x}") for number in range(1, 2 * fill_feed.PORTIONS)
+        to_checksum_address(f"0x{number:040x}") for number in range(1, 2 * fill_feed.MAX_BATCHES)
     ]
     fills = [(block, proxy) for proxy in proxies for block in (120, 121)]
     under_way, most_under_way = set[str](), list[int]()
@@ -433,7 +433,7 @@ async def test_what_was_read_under_a_lease_that_ended_is_not_published() -> None
 async def test_a_lease_that_ends_meanwhile_leaves_the_rest_to_its_next_holder(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(fill_feed, "PORTION_INTERVAL_S", 0.001)
+    monkeypatch.setattr(fill_feed, "BATCH_INTERVAL_S", 0.001)
     monkeypatch.setattr(fill_feed, "MIN_FOLLOWERS", 1)
     chain = a_chain(final=150, fills=[(120, PROXY), (120, OTHER_PROXY)])
     instance = MonitorInstance(lambda: {PROXY, OTHER_PROXY})
