@@ -30,11 +30,13 @@ class TooSlow(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Confirmations:
-    """What became of the orders of a load after their arrival."""
+    """What became of the copies of a load after their orders' arrival, or instead of it."""
 
     confirmed: int
     latency: Latency | None
     """From the venue's answer to the confirmed order. None: none was confirmed."""
+    unfilled: Mapping[str, int] = field(default_factory=dict)
+    """How many copies have no fill, by the reason of their refusal or end, else by their state."""
 
 
 class System(Protocol):

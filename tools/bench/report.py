@@ -16,7 +16,7 @@ from tools.bench.goals import (
     highest_sustained,
 )
 from tools.bench.one_hop import Hop
-from tools.bench.path import LoadResult
+from tools.bench.path import Confirmations, LoadResult
 
 
 def show(console: Console, hops: Sequence[Hop], measured: Measured) -> None:
@@ -36,12 +36,18 @@ def print_measured(console: Console, name: str, row: LoadResult) -> None:
     times, result = row.result.latency, row.result
     latency = f"p50 {times.p50:.1f}, p95 {times.p95:.1f}, p99 {times.p99:.1f} ms"
     arrived = f"{result.arrived} of {result.expected}, {result.per_second:.0f}/s"
-    confirmed = f", {row.confirmations.confirmed} confirmed" if row.confirmations else ""
+    confirmed = describe_confirmations(row.confirmations) if row.confirmations else ""
     simulators = sum(row.simulators_cpu_per_1000.values())
     console.print(
         f"{name}, {row.load.name}: {latency}; {arrived}{confirmed}; CPU {row.cpu:.2f} s per 1000 "
         f"(and {simulators:.2f} of the simulators); load average {row.load_average:.1f}"
     )
+
+
+def describe_confirmations(confirmations: Confirmations) -> str:
+    unfilled = ", ".join(f"{reason} {n}" for reason, n in confirmations.unfilled.items())
+    not_filled = f", not filled: {unfilled}" if unfilled else ""
+    return f", {confirmations.confirmed} confirmed{not_filled}"
 
 
 def build_hops_table(hops: Sequence[Hop]) -> Table:

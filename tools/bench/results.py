@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from shared.clock import utc_now
-from tools.bench.machine import describe_commit, describe_machine, load_average
+from tools.bench.machine import describe_commit, describe_machine, load_average, measure_speed
 from tools.bench.path import LoadResult
 from tools.stack.settings import REPOSITORY
 
@@ -35,6 +35,7 @@ class Run:
             **commit,
             "machine": describe_machine(),
             "load_average_before": load_average(),
+            "million_additions_ms": measure_speed(),
         }
         name = f"{kind}-{at:%Y%m%dT%H%M%S}-{commit['commit'] or 'unknown'}.json"
         self.file = (QUICK_FOLDER if quick else FOLDER) / name
@@ -46,18 +47,24 @@ class Run:
         modified = ", modified" if facts["modified"] else ""
         return (
             f"{facts['at']}, commit {facts['commit']}{modified}, {machine['cpu']}, "
-            f"{machine['cores']} cores, load average {facts['load_average_before']}"
+            f"{machine['cores']} cores, load average {facts['load_average_before']}, "
+            f"a million additions in {facts['million_additions_ms']} ms"
         )
 
     def write(self, **results: Any) -> None:
         """Write the facts and these results, so far as they are there."""
-        text = json.dumps({**self.facts, "load_average_after": load_average(), **results}, indent=1)
+        after = {
+            "load_average_after": load_average(),
+            "million_additions_ms_after": measure_speed(),
+        }
+        text = json.dumps({**self.facts, **after, **results}, indent=1)
         self.file.write_text(text + "\n")
 
     def finish(self, console: Console) -> None:
         """Say where the results are."""
         console.print(
-            f"load average after {load_average()}; written to {self.file.relative_to(REPOSITORY)}"
+            f"load average after {load_average()}, a million additions in {measure_speed()} ms; "
+            f"written to {self.file.relative_to(REPOSITORY)}"
         )
 
 

@@ -42,6 +42,12 @@ select (extract(epoch from confirmed_at - answered_at) * 1000)::float as ms
 from executor.orders_with_states
 where seen_at >= $1 and confirmed_at is not null and answered_at is not null
 """
+UNFILLED = """
+select coalesce(nullif(reason, ''), state) as reason, count(*) as copies
+from preflight.intents
+where judged_at >= $1 and filled_shares = 0
+group by 1 order by 2 desc
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,10 +223,13 @@ class Pipeline(Processes):
     async def fetch_confirmations(self, since: datetime) -> Confirmations | None:
         try:
             waits = [row["ms"] for row in await self._fetch(CONFIRMATIONS, since)]
+            unfilled = await self._fetch(UNFILLED, since)
         except asyncpg.PostgresError:  # the tables of another release
             return None
         return Confirmations(
-            confirmed=len(waits), latency=compute_latency(waits) if waits else None
+            confirmed=len(waits),
+            latency=compute_latency(waits) if waits else None,
+            unfilled={row["reason"]: row["copies"] for row in unfilled},
         )
 
     async def _fetch_value(self, statement: str) -> int:

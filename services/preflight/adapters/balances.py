@@ -2,12 +2,12 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Protocol
 
 from pydantic import ValidationError
 
+from services.preflight.adapters.balance_sharing import BalanceSharing, SharedCache
 from services.preflight.decisions import Balance
 from shared.caching.lru_cache import LruCache
 from shared.caching.single_flight import SingleFlight
@@ -17,7 +17,6 @@ from shared.chain.wallet_balances import WalletBalances
 from shared.db.group_commit import GroupCommit
 from shared.domain.errors import Transient
 from shared.domain.money import Side
-from shared.messages.base import Message
 from shared.messages.caches import BalancesFetched
 from shared.messages.intents import Intent
 from shared.observe import metrics
@@ -35,20 +34,17 @@ MAX_CONCURRENT_REQUESTS, MAX_PROXIES_PER_REQUEST = 4, 100
 """Of requests to the node. A request that hangs blocks only a quarter of them, and what is
 requested meanwhile goes out together, in half a megabyte at most."""
 
-
-class SharedCache(Protocol):
-    """The cache table that all instances of preflight write and read, by proxy."""
-
-    def get(self, key: str) -> bytes | None: ...
-
-    async def put(self, message: Message) -> None: ...
+REFRESH_DELAY_S = 2.0
+"""From a copy that uses an aging balance to the request for a newer one: the copies of a trade with
+a thousand followers come at once, and go first. Much less than half of the age that is allowed."""
 
 
 class ChainBalances:
     """Balances from the chain, cached here and shared with the other instances.
 
-    Requests of the same moment go out as one. A balance is refreshed in the background once half of
-    its ``max_age`` has passed, so that the copies of a busy proxy do not wait for the chain.
+    Requests of the same moment go out as one. A balance that is used once half of its ``max_age``
+    has passed is refreshed in the background a little later, so that the copies of a busy proxy do
+    not wait for the chain.
     """
 
     def __init__(
@@ -59,8 +55,11 @@ class ChainBalances:
         now: Callable[[], datetime],
         max_age: timedelta,
         max_accounts: int,
+        refresh_delay_s: float = REFRESH_DELAY_S,
     ) -> None:
         self._chain, self._shared, self._now, self._max_age = chain, shared, now, max_age
+        self._refresh_delay_s = refresh_delay_s
+        self._sharing = BalanceSharing(shared, now=now, max_age=max_age)
         self._cached: LruCache[str, BalancesFetched] = LruCache(max_accounts)
         self._parsed: LruCache[str, tuple[bytes, BalancesFetched]] = LruCache(max_accounts)
         """Entries of the shared cache, with what they were parsed from."""
@@ -70,16 +69,18 @@ class ChainBalances:
             max_group_size=MAX_PROXIES_PER_REQUEST,
         )
         self._fetch = SingleFlight(self._fetch_or_raise)
-        self._background_tasks: set[asyncio.Task[object]] = set()
-        """Refreshes and cache writes, which no copy waits for."""
+        self._refreshing: dict[BalanceQuery, asyncio.Task[None]] = {}
+        """Refreshes that wait for their time, or run; no copy waits for them."""
 
     def cached_balance(self, intent: Intent, *, neg_risk: bool) -> Balance | None:
         query = _build_query(intent)
         cached = self._newest_usable(*query)
         if cached is None:
             return None
-        if self._is_refresh_due(cached) and not self._fetch.is_running(query):
-            self._run_in_background(self._fetch(query))
+        if self._is_refresh_due(cached) and query not in self._refreshing:
+            task = asyncio.create_task(self._refresh(query))
+            self._refreshing[query] = task
+            task.add_done_callback(lambda _: self._refreshing.pop(query, None))
         return _build_balance(cached, intent, neg_risk=neg_risk, cached=True)
 
     async def fetch_balance(self, intent: Intent, *, neg_risk: bool, fresh: bool) -> Balance:
@@ -146,22 +147,16 @@ class ChainBalances:
         for fetched in results:
             if isinstance(fetched, BalancesFetched):
                 self._cached.put(fetched.proxy, fetched)
-                self._run_in_background(self._shared.put(fetched))
+                self._sharing.share(fetched)
         return results
 
-    def _run_in_background(self, work: Coroutine[Any, Any, object]) -> None:
-        task = asyncio.create_task(work)
-        self._background_tasks.add(task)
-        task.add_done_callback(self._on_background_done)
-
-    def _on_background_done(self, task: asyncio.Task[object]) -> None:
-        """Log a failure. A copy that needs the balance fetches it again and gets the error."""
-        self._background_tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
+    async def _refresh(self, query: BalanceQuery) -> None:
+        await asyncio.sleep(self._refresh_delay_s)
+        try:
+            await self._fetch(query)
+        except Exception as error:  # noqa: BLE001 - who needs the balance asks again and gets it
             logger.warning(
-                "a balance could not be refreshed in the background or shared with the other "
-                "instances: %s",
-                type(error).__name__,
+                "a balance could not be refreshed in the background: %s", type(error).__name__
             )
 
 

@@ -81,7 +81,12 @@ class CachedBalances:
     def __init__(self) -> None:
         self.chain, self.table, self.clock = FakeChain(), FakeSharedCache(), Clock(NOON)
         self.balances = ChainBalances(
-            self.chain, self.table, now=self.clock, max_age=MAX_AGE, max_accounts=10
+            self.chain,
+            self.table,
+            now=self.clock,
+            max_age=MAX_AGE,
+            max_accounts=10,
+            refresh_delay_s=0,
         )
 
     async def fetch(self, *, fresh: bool = False, neg_risk: bool = False, **intent: Any) -> Balance:
