@@ -78,7 +78,7 @@ class FakeChain(ChainClient):
 
 
 class CachedBalances:
-    def __init__(self) -> None:
+    def __init__(self, *, refresh_delay_s: float = 0) -> None:
         self.chain, self.table, self.clock = FakeChain(), FakeSharedCache(), Clock(NOON)
         self.balances = ChainBalances(
             self.chain,
@@ -86,7 +86,7 @@ class CachedBalances:
             now=self.clock,
             max_age=MAX_AGE,
             max_accounts=10,
-            refresh_delay_s=0,
+            refresh_delay_s=refresh_delay_s,
         )
 
     async def fetch(self, *, fresh: bool = False, neg_risk: bool = False, **intent: Any) -> Balance:
@@ -137,6 +137,26 @@ async def test_an_aging_balance_is_used_and_refreshed_in_the_background() -> Non
         (True, NOON + MAX_AGE),
     ]
     assert len(cached.chain.requests) == 2, "one refresh, however many use the balance meanwhile"
+
+
+async def test_copies_come_before_the_refresh_of_their_balance() -> None:
+    cached = CachedBalances(refresh_delay_s=60)
+    await cached.fetch()
+    cached.clock.now = NOON + MAX_AGE
+    assert (await cached.fetch()).cached
+    await cached.fetch(proxy=OTHER_PROXY)  # what is fetched at once passes it
+
+    assert cached.chain.requested == [(PROXY, ()), (OTHER_PROXY, ())]
+
+
+async def test_a_balance_that_is_too_old_does_not_wait_for_its_refresh() -> None:
+    cached = CachedBalances(refresh_delay_s=60)
+    await cached.fetch()
+    cached.clock.now = NOON + MAX_AGE
+    await cached.fetch()
+    cached.clock.now += seconds(1)
+
+    assert not (await cached.fetch()).cached
 
 
 async def test_after_a_failed_background_refresh_the_next_stale_read_asks_the_node_again() -> None:
