@@ -134,8 +134,10 @@ async def warm_up(system: System, venue: BenchVenue, audiences: Iterable[Audienc
 async def run_load(load: Load, system: System, venue: BenchVenue) -> LoadResult:
     """Send a load's trades and wait for their orders, and for the work after these.
 
-    Raises: TooSlow where no order arrives.
+    Raises: TooSlow where nobody listens, or no order arrives.
     """
+    # After a silence of half a minute the feed is opened anew.
+    await wait_for(lambda: venue.has_listeners, f"{system.name} listens to the activity feed")
     venue.arrivals.clear()
     since = utc_now()
     async with _count_cpu(system) as (used, used_by_simulators):

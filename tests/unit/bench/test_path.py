@@ -20,13 +20,23 @@ class FakeVenue:
         self.arrivals: list[tuple[int, float]] = []
         self.frames: list[str] = []
         self.lost = 0
-        """Of the copies of each trade."""
+        """Of the copies of each trade, after those of the warm-up."""
+        self.warm_up_trades = 0
+        self.asked = 0
+        self.listened_to_at = 1
+        """Somebody listens from the time it is asked so often."""
+
+    @property
+    def has_listeners(self) -> bool:
+        self.asked += 1
+        return self.asked >= self.listened_to_at
 
     async def send_frame(self, frame: str) -> float:
         at = time.perf_counter()
         self.frames.append(frame)
         salts = [int(salt) for salt in frame.split("|")[1].split(",")]
-        self.arrivals += [(salt, at + 0.01) for salt in salts[self.lost :]]
+        lost = self.lost if len(self.frames) > self.warm_up_trades else 0
+        self.arrivals += [(salt, at + 0.01) for salt in salts[lost:]]
         return at
 
 
@@ -80,6 +90,16 @@ async def test_each_trade_is_dated_when_it_is_sent_and_every_copy_is_counted() -
     assert system.settled == 1
 
 
+async def test_no_trade_is_sent_before_somebody_listens() -> None:
+    venue = FakeVenue()
+    venue.listened_to_at = 3
+
+    row = await run_load(short("100")[0], FakeSystem(), venue)  # type: ignore[arg-type]
+
+    assert venue.asked >= 3
+    assert row.is_complete
+
+
 async def test_an_order_that_is_doubled_after_the_load_is_counted() -> None:
     venue, system = FakeVenue(), FakeSystem()
 
@@ -129,7 +149,7 @@ async def test_a_rate_that_is_not_sustained_ends_the_rising_series_alone() -> No
 
 async def test_light_load_that_loses_a_copy_ends_nothing() -> None:
     venue = FakeVenue()
-    venue.lost = 1
+    venue.lost, venue.warm_up_trades = 1, 10
 
     rows = await measure(FakeSystem(), venue, short("light,200"), ignore)  # type: ignore[arg-type]
 
