@@ -1,5 +1,6 @@
 """The followers and leaders of a benchmark: wallets with real keys, and frames of leader trades."""
 
+import base64
 import itertools
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -12,12 +13,13 @@ import orjson
 from eth_account import Account
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from services.executor.adapters.api_keys import PostgresApiKeys
 from shared.db.controls import save_follows
 from shared.domain.follows import Follow
 from shared.domain.ids import follow_id, intent_id, trade_id
 from shared.domain.money import MICROS, Side
 from shared.messages.intents import CopyIntended, Intent
-from shared.polymarket.signing import derive_salt
+from shared.polymarket.signing import Credentials, Wallet, derive_salt
 
 COPY_USDC = 5_000_000
 PRICE = Decimal("0.52")
@@ -100,9 +102,12 @@ def _build_leader(number: int, proxies: Sequence[str]) -> Leader:
 async def set_up(
     engine: AsyncEngine, audiences: Sequence[Audience], keys_file: Path
 ) -> dict[Audience, list[Leader]]:
-    """Write the executor's keys and save the follows."""
+    """Write the executor's keys, and save the follows and the wallets' API keys: the venue issues
+    an API key once in a wallet's life, so that it is no part of what a load measures.
+    """
     owned_wallets = build_wallets(max(audience.size for audience in audiences))
     _write_keys(keys_file, owned_wallets)
+    await _save_api_keys(engine, owned_wallets)
     proxies = [proxy for proxy, _ in owned_wallets]
     leaders_by_audience = build_leaders(audiences, proxies)
     for audience, group in leaders_by_audience.items():
@@ -119,6 +124,22 @@ async def set_up(
 def _write_keys(file: Path, owned: Sequence[tuple[str, str]]) -> None:
     file.touch(mode=0o600)
     file.write_text(json.dumps([{"proxy": proxy, "private_key": key} for proxy, key in owned]))
+
+
+async def _save_api_keys(engine: AsyncEngine, owned: Sequence[tuple[str, str]]) -> None:
+    wallets = {proxy: Wallet(proxy=proxy, private_key=key) for proxy, key in owned}
+    keys = {proxy: build_credentials(wallet.signer) for proxy, wallet in wallets.items()}
+    await PostgresApiKeys(engine).save(keys, wallets)
+
+
+def build_credentials(signer: str) -> Credentials:
+    """The API key that the benchmark's venue issues to the signer."""
+    return Credentials(
+        address=signer,
+        key="00000000-0000-4000-8000-000000000000",
+        secret=base64.urlsafe_b64encode(signer.encode()).decode(),
+        passphrase="bench",  # noqa: S106 - of nothing
+    )
 
 
 def _build_follow(leader: Leader, proxy: str, id_: str) -> Follow:

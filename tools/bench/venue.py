@@ -6,7 +6,6 @@ here, time that the venue uses would distort the measurement.
 """
 
 import asyncio
-import base64
 import time
 from collections import Counter, deque
 from collections.abc import Collection, Mapping
@@ -20,6 +19,7 @@ from aiohttp import ClientSession, WSMsgType, web
 from shared.chain.addresses import EXCHANGE_V2
 from shared.chain.orders import order_hash
 from tools.bench.chain_blocks import parse_order, settlement_transaction
+from tools.bench.followers import build_credentials
 
 HOST = "127.0.0.1"
 UPDATE_INTERVAL_S = 0.25
@@ -181,13 +181,9 @@ class BenchVenue:
             await asyncio.sleep(HANG_S)
 
     async def _on_api_key(self, request: web.Request) -> web.Response:
-        secret = base64.urlsafe_b64encode(request.headers["POLY_ADDRESS"].encode()).decode()
+        issued = build_credentials(request.headers["POLY_ADDRESS"])
         return _json_response(
-            {
-                "apiKey": "00000000-0000-4000-8000-000000000000",
-                "secret": secret,
-                "passphrase": "bench",
-            }
+            {"apiKey": issued.key, "secret": issued.secret, "passphrase": issued.passphrase}
         )
 
     # Markets
