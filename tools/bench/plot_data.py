@@ -61,7 +61,7 @@ def _latency_by_rate(run: Run) -> Plot:
         lines={
             f"{system}, {quantile}": sorted(
                 (_rate(row), row["result"]["latency"][quantile])
-                for row in run["path"].get(system, ())
+                for row in _complete_rows(run, system)
                 if row["load"]["kind"] in (LIGHT, RATE)
             )
             for system in (FLOOR, PIPELINE)
@@ -81,7 +81,7 @@ def _time_by_followers(run: Run) -> Plot:
         lines={
             system: sorted(
                 (row["load"]["followers"], row["result"]["latency"]["p99"])
-                for row in run["path"].get(system, ())
+                for row in _complete_rows(run, system)
                 if row["load"]["kind"] == BURST
             )
             for system in (FLOOR, PIPELINE)
@@ -124,6 +124,16 @@ def _memory_by_time(run: Run) -> Plot:
             for name in names
         },
     )
+
+
+def _complete_rows(run: Run, system: str) -> list[Mapping[str, Any]]:
+    """The loads of which each copy arrived, once: times of the others are those of some copies."""
+    return [
+        row
+        for row in run["path"].get(system, ())
+        if row["result"]["arrived"] == row["result"]["expected"]
+        and row["result"]["duplicates"] == 0
+    ]
 
 
 def _rate(row: Mapping[str, Any]) -> float:

@@ -42,6 +42,21 @@ def test_latency_is_shown_against_rate_and_time_against_followers() -> None:
     assert "2026-11-29, 0123456" in plots[0].title
 
 
+def test_a_load_of_which_copies_are_missing_or_doubled_is_not_shown() -> None:
+    rows = [
+        measured(LIGHT),
+        measured(RATE, lost=1),
+        measured(FEW, lost=1),
+        measured(MANY, doubled=1),
+    ]
+    run = build_run("2026-11-29", path={PIPELINE: build_rows(rows)})
+
+    (plot,) = build_plots(hops=[run], histories=[], soaks=[])
+
+    assert plot.name == "latency-by-rate"
+    assert [x for x, _ in plot.lines["pipeline, p50"]] == [50]
+
+
 def test_each_plot_is_of_the_newest_run_that_has_figures_for_it() -> None:
     def run(at: str, *rows: Any) -> dict[str, Any]:
         return build_run(at, path={PIPELINE: build_rows(rows)})
