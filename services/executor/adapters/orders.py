@@ -48,6 +48,7 @@ class PostgresOrders:
         self._open = OpenOrders(leases)
         self._record = GroupCommit(self._record_all)
         self._load = GroupCommit(self._load_all)
+        self._load_by_hash = GroupCommit(self._load_all_by_hash)
         self._save = GroupCommit(self._save_all)
         self._settle = GroupCommit(self._settle_all)
         self._load_trades = GroupCommit(self._load_all_trades)
@@ -150,16 +151,27 @@ class PostgresOrders:
             rows = await fetch_rows(connection, statements.LOAD_OPEN_ORDERS)
         return [parse_order(row) for row in rows]
 
-    async def _read_by_hash(self, order_hashes: list[str]) -> list[RecordedOrder]:
-        async with autocommit(self._engine) as connection:
-            rows = await fetch_rows(
-                connection, statements.LOAD_ORDERS_BY_HASH, order_hashes=order_hashes
-            )
-        orders = [self._open.find(row.intent_id) or self._keep(parse_order(row)) for row in rows]
+    async def _read_by_hash(self, order_hashes: Sequence[str]) -> list[RecordedOrder]:
+        orders = [
+            self._open.find(order.intent_id) or self._keep(order)
+            for order in await self._load_by_hash(order_hashes)
+        ]
         return [
             RecordedOrder(order=order, trades=await self.load_trades(order.intent_id))
             for order in orders
         ]
+
+    async def _load_all_by_hash(self, groups: Sequence[Sequence[str]]) -> list[list[Order]]:
+        """The orders with these hashes that are recorded, for each group of hashes."""
+        order_hashes = sorted({order_hash for group in groups for order_hash in group})
+        async with autocommit(self._engine) as connection:
+            rows = await fetch_rows(
+                connection, statements.LOAD_ORDERS_BY_HASH, order_hashes=order_hashes
+            )
+        found: dict[str, list[Order]] = {}
+        for order in map(parse_order, rows):
+            found.setdefault(order.order_hash, []).append(order)
+        return [[order for each in group for order in found.get(each, ())] for group in groups]
 
     def _keep(self, order: Order) -> Order:
         """The order that was read. It is known from now on, if its lease is held."""

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import timedelta
 from itertools import product
 
 import pytest
@@ -17,6 +18,7 @@ from shared.domain.errors import Transient
 from shared.messages.orders import FINAL_STATES, OrderState
 from shared.testing.waiting import eventually
 from tests.builders import NOON, an_intent, approved
+from tests.leases import executor_leases
 from tests.orders import MISTAKEN_OPEN_ORDERS, numbered_order
 from tests.patience import patient_settings
 
@@ -60,6 +62,30 @@ async def test_an_order_is_listed_in_each_state_that_is_not_final(
         await assert_listed(
             engine, orders, *(each for each in last if each.state not in FINAL_STATES)
         )
+
+
+async def test_fills_of_thousands_of_orders_that_are_not_open_wait_for_no_connection(
+    migrated_database_url: str, engine: AsyncEngine
+) -> None:
+    """Those of one block come at once, each in a message of its own. With a statement for each they
+    took all connections, and leases expired that could not be renewed.
+    """
+    settings = patient_settings(migrated_database_url).model_copy(
+        update={"connections": 1, "pool_timeout": timedelta(milliseconds=1)}
+    )
+    async with engine_scope(settings) as narrow:
+        orders = PostgresOrders(narrow, await executor_leases(engine))
+        ended = numbered_order(1)
+        await record(orders, ended)
+        await orders.save(replace(ended, state=OrderState.KILLED), now=NOON)
+
+        found = await asyncio.gather(
+            *(orders.load_by_hash([f"0x{number:064x}"]) for number in range(10, 5_010))
+        )
+        (of_ended,) = await orders.load_by_hash([f"0x{10:064x}", ended.order_hash])
+
+    assert found == [[]] * 5_000
+    assert of_ended.order.intent_id == ended.intent_id
 
 
 async def test_recording_an_order_again_does_not_open_it(
