@@ -53,15 +53,17 @@ PARTITIONED = (tables.orders, tables.order_states, tables.trades)
 async def compose(process: Process) -> AsyncIterator[Service]:
     settings, exchanges = read(Settings), read(ChainSettings).exchanges
     wallets, ownership = load_wallets(settings.keys_file), Ownership()
+    pool = read(DatabaseSettings)
     async with (
         Producer(process.kafka) as producer,
-        engine_scope(read(DatabaseSettings)) as engine,
-        build_leases(ownership, engine, process, settings) as leases,
+        engine_scope(pool) as engine,
+        engine_scope(pool.for_upkeep) as upkeep,
+        build_leases(ownership, upkeep, process, settings) as leases,
         Clob(read(VenueSettings), now=utc_now) as clob,
         ChainClient(Rpc(str(settings.polygon_rpc_url)), exchanges=exchanges) as chain,
     ):
         await require_migrated(engine)
-        controls = ControlsWatch(engine, read(ControlsSettings), now=utc_now)
+        controls = ControlsWatch(upkeep, read(ControlsSettings), now=utc_now)
         await controls.refresh()
         keyring, orders = await open_keyring(wallets, clob, engine), PostgresOrders(engine, leases)
         leases.before_release = orders.late_saves.save_all

@@ -56,16 +56,18 @@ async def compose(process: Process) -> AsyncIterator[Service]:
     chain = ChainClient(Rpc(str(settings.polygon_rpc_url)), exchanges=exchanges)
     budget = RequestBudget(share=venue.venue_rate_share)
     data = build_data_api(settings, venue, budget)
+    pool = read(DatabaseSettings)
     async with (
         Producer(process.kafka) as producer,
-        engine_scope(read(DatabaseSettings)) as engine,
-        build_leases(ownership, engine, process, settings) as leases,
+        engine_scope(pool) as engine,
+        engine_scope(pool.for_upkeep) as upkeep,
+        build_leases(ownership, upkeep, process, settings) as leases,
         chain,
         data or nullcontext(),
         Clob(venue, now=utc_now, budget=budget) as clob,
     ):
         await require_migrated(engine)
-        controls = ControlsWatch(engine, read(ControlsSettings), now=utc_now)
+        controls = ControlsWatch(upkeep, read(ControlsSettings), now=utc_now)
         await controls.refresh()
         activity = Channel(build_channel_settings(settings, venue), lambda: [rtds.SUBSCRIBE])
         leaders = SharedLeaders(controls.leaders, ownership, leases)

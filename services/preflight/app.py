@@ -56,15 +56,17 @@ LEVEL_MARGIN = timedelta(hours=1)
 async def compose(process: Process) -> AsyncIterator[Service]:
     settings, ownership = read(Settings), Ownership()
     chain = ChainClient(Rpc(str(settings.polygon_rpc_url)), spenders=LIVE_EXCHANGES)
+    pool = read(DatabaseSettings)
     async with (
         Producer(process.kafka) as producer,
-        engine_scope(read(DatabaseSettings)) as engine,
+        engine_scope(pool) as engine,
+        engine_scope(pool.for_upkeep) as upkeep,
         chain,
         CacheTable(BalancesFetched, process.kafka, producer) as shared,
         open_data_api(settings) as data,
     ):
         await require_migrated(engine)
-        controls = ControlsWatch(engine, read(ControlsSettings), now=utc_now)
+        controls = ControlsWatch(upkeep, read(ControlsSettings), now=utc_now)
         await controls.refresh()
         handler = Handler(
             controls=controls,

@@ -44,15 +44,17 @@ from shared.streams.service import Process, Service, run
 async def compose(process: Process) -> AsyncIterator[Service]:
     settings, ownership = read(Settings), Ownership()
     rpc = Rpc(str(settings.polygon_rpc_url))
+    pool = read(DatabaseSettings)
     async with (
         Producer(process.kafka) as producer,
-        engine_scope(read(DatabaseSettings)) as engine,
-        build_leases(ownership, engine, process, settings) as leases,
+        engine_scope(pool) as engine,
+        engine_scope(pool.for_upkeep) as upkeep,
+        build_leases(ownership, upkeep, process, settings) as leases,
         ChainClient(rpc, exchanges=read(ChainSettings).exchanges) as chain,
     ):
         await require_migrated(engine)
         watches, database = PostgresWatches(engine), DatabaseWatch(engine)
-        controls = ControlsWatch(engine, read(ControlsSettings), now=utc_now)
+        controls = ControlsWatch(upkeep, read(ControlsSettings), now=utc_now)
         await controls.refresh()
         followers = LeasedWallets(
             lambda: controls.known().followers(),

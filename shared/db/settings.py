@@ -18,7 +18,8 @@ class DatabaseSettings(BaseSettings):
     """postgresql://user:password@host:port/name. Several hosts, with commas between them: the one
     that accepts writes is used, and after a failover another."""
     connections: int = 6
-    """The maximum of open connections per process."""
+    """The maximum of open connections per process, for its work. Two more renew the leases and
+    confirm the controls, so that neither waits for work."""
     connect_timeout: Limit = timedelta(seconds=3)
     """How long a host may take to accept a connection."""
     pool_timeout: Limit = timedelta(seconds=5)
@@ -42,6 +43,11 @@ class DatabaseSettings(BaseSettings):
                 "like a lost connection"
             )
         return self
+
+    @property
+    def for_upkeep(self) -> Self:
+        """Those of the connections for leases and controls, one for each."""
+        return self.model_copy(update={"connections": 2})
 
 
 class ControlsSettings(BaseSettings):

@@ -7,8 +7,17 @@ from contextlib import AbstractAsyncContextManager
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from shared.db.engine import Connection, autocommit, fetch_rows, open_engine, transaction
+from shared.db.engine import (
+    Connection,
+    autocommit,
+    engine_scope,
+    fetch_rows,
+    open_engine,
+    transaction,
+)
 from shared.db.settings import DatabaseSettings
+from tests.leases import executor_leases
+from tests.patience import patient_settings
 
 pytestmark = pytest.mark.integration
 
@@ -86,6 +95,22 @@ async def test_both_kinds_of_connection_share_the_one_limit(engine: AsyncEngine)
         async with begin(engine) as connection:
             (row,) = await fetch_rows(connection, count)
             assert row.open == 1
+
+
+async def test_leases_are_renewed_while_work_has_every_connection(
+    migrated_database_url: str,
+) -> None:
+    settings = patient_settings(migrated_database_url).model_copy(update={"connections": 1})
+    async with (
+        engine_scope(settings) as engine,
+        engine_scope(settings.for_upkeep) as upkeep,
+        transaction(engine) as work,
+    ):
+        await fetch_rows(work, "select 1")
+        leases = await executor_leases(upkeep)
+        await leases.refresh()
+
+        assert leases.is_ready
 
 
 async def test_a_statement_is_prepared_once_for_each_connection(engine: AsyncEngine) -> None:
