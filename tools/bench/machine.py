@@ -35,8 +35,8 @@ def describe_machine() -> dict[str, object]:
 
 
 def measure_speed() -> float:
-    """Milliseconds of CPU that a million additions in Python take: the best of five. Where it is
-    1.5 times as much, so is the CPU of everything that the same machine measures.
+    """Milliseconds of CPU that a million additions in Python take: the best of five. They show a
+    slow processor; not slow memory, nor slow switches between processes.
     """
     return min(_time_additions() for _ in range(5))
 

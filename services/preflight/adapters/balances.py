@@ -36,7 +36,9 @@ requested meanwhile goes out together, in half a megabyte at most."""
 
 REFRESH_DELAY_S = 2.0
 """From a copy that uses an aging balance to the request for a newer one: the copies of a trade with
-a thousand followers come at once, and go first. Much less than half of the age that is allowed."""
+a thousand followers come at once, and go first."""
+MAX_REFRESH_DELAY = 1 / 4
+"""Of the age that is allowed: a refresh is due at half of it, and must come before its end."""
 
 
 class ChainBalances:
@@ -55,10 +57,13 @@ class ChainBalances:
         now: Callable[[], datetime],
         max_age: timedelta,
         max_accounts: int,
-        refresh_delay_s: float = REFRESH_DELAY_S,
+        refresh_delay_s: float | None = None,
     ) -> None:
+        """``refresh_delay_s``: None: as ``choose_refresh_delay`` says."""
         self._chain, self._shared, self._now, self._max_age = chain, shared, now, max_age
-        self._refresh_delay_s = refresh_delay_s
+        self._refresh_delay_s = (
+            choose_refresh_delay(max_age) if refresh_delay_s is None else refresh_delay_s
+        )
         self._sharing = BalanceSharing(shared, now=now, max_age=max_age)
         self._cached: LruCache[str, BalancesFetched] = LruCache(max_accounts)
         self._parsed: LruCache[str, tuple[bytes, BalancesFetched]] = LruCache(max_accounts)
@@ -152,12 +157,20 @@ class ChainBalances:
 
     async def _refresh(self, query: BalanceQuery) -> None:
         await asyncio.sleep(self._refresh_delay_s)
+        cached = self._newest_usable(*query)
+        if cached is not None and not self._is_refresh_due(cached):
+            return  # a copy needed a new one meanwhile
         try:
             await self._fetch(query)
         except Exception as error:  # noqa: BLE001 - who needs the balance asks again and gets it
             logger.warning(
                 "a balance could not be refreshed in the background: %s", type(error).__name__
             )
+
+
+def choose_refresh_delay(max_age: timedelta) -> float:
+    """Seconds from a copy that uses an aging balance to the request for a newer one."""
+    return min(REFRESH_DELAY_S, max_age.total_seconds() * MAX_REFRESH_DELAY)
 
 
 def _build_query(intent: Intent) -> BalanceQuery:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from services.preflight.adapters.balances import UNLIMITED, ChainBalances
+from services.preflight.adapters.balances import UNLIMITED, ChainBalances, choose_refresh_delay
 from services.preflight.decisions import Balance
 from shared.chain.addresses import EXCHANGE_V2, EXCHANGE_V3, NEG_RISK_EXCHANGE_V2
 from shared.chain.client import ChainClient
@@ -157,6 +157,25 @@ async def test_a_balance_that_is_too_old_does_not_wait_for_its_refresh() -> None
     cached.clock.now += seconds(1)
 
     assert not (await cached.fetch()).cached
+
+
+@pytest.mark.parametrize(
+    ("max_age", "delay_s"), [(seconds(15), 2), (seconds(8), 2), (seconds(2), 0.5)], ids=str
+)
+def test_a_refresh_comes_before_the_balance_is_too_old(max_age: timedelta, delay_s: float) -> None:
+    assert choose_refresh_delay(max_age) == delay_s
+
+
+async def test_a_balance_that_was_fetched_meanwhile_is_not_refreshed() -> None:
+    cached = CachedBalances()
+    await cached.fetch()
+    cached.clock.now = NOON + MAX_AGE
+    await cached.fetch()
+    await cached.fetch(fresh=True)
+
+    await eventually(lambda: len(asyncio.all_tasks()) == 1)
+
+    assert len(cached.chain.requests) == 2
 
 
 async def test_after_a_failed_background_refresh_the_next_stale_read_asks_the_node_again() -> None:
