@@ -4,7 +4,7 @@ from bisect import bisect_left, insort
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from services.paper_venue.exchange.orders import PRICE_ONE, Order, is_dust
+from services.paper_venue.exchange.orders import PRICE_ONE, Order, Side, is_dust
 
 
 @dataclass(slots=True, kw_only=True)
@@ -14,6 +14,9 @@ class RestingOrder:
     order: Order
     remaining: int
     """Micro-shares that are still to be bought or sold."""
+    given: int = 0
+    """What it has given so far of its maker amount, in that unit: the exchange contract lets it
+    give no more than it signed."""
     yes_price: int = field(init=False)
     """Its price in the unified book, in 1/10,000 USDC per YES share."""
 
@@ -23,7 +26,17 @@ class RestingOrder:
     @property
     def is_filled(self) -> bool:
         """Whether what remains is dust, which cannot fill another order."""
-        return is_dust(self.remaining, self.yes_price)
+        return is_dust(self.tradable, self.yes_price)
+
+    @property
+    def tradable(self) -> int:
+        """Micro-shares of ``remaining`` that it can still trade. A buyer gets whole base units for
+        what he pays, so each fill may leave his last share a little short of money.
+        """
+        if self.order.side is Side.SELL:
+            return self.remaining
+        left = self.order.maker_amount - self.given
+        return min(self.remaining, left * self.order.taker_amount // self.order.maker_amount)
 
     @property
     def matched(self) -> int:
@@ -65,8 +78,9 @@ class _BookSide:
         self.queues[price][resting.order.id] = resting
         self.depths[price] += resting.remaining
 
-    def reduce(self, resting: RestingOrder, shares: int) -> None:
+    def reduce(self, resting: RestingOrder, shares: int, given: int) -> None:
         resting.remaining -= shares
+        resting.given += given
         self.depths[resting.yes_price] -= shares
 
     def remove(self, resting: RestingOrder) -> None:
@@ -94,10 +108,10 @@ class Book:
         self._side(is_bid=is_bid).add(resting)
         return self._level_change(resting, is_bid=is_bid)
 
-    def reduce(self, resting: RestingOrder, shares: int) -> LevelChange:
-        """Take filled micro-shares off a resting order."""
+    def reduce(self, resting: RestingOrder, shares: int, given: int) -> LevelChange:
+        """Take filled micro-shares off a resting order, which gave ``given`` of its maker unit."""
         is_bid = resting.order.is_bid
-        self._side(is_bid=is_bid).reduce(resting, shares)
+        self._side(is_bid=is_bid).reduce(resting, shares, given)
         return self._level_change(resting, is_bid=is_bid)
 
     def remove(self, resting: RestingOrder) -> LevelChange:

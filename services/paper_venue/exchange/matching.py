@@ -168,7 +168,7 @@ class _OpenQuantity:
         affordable = (
             self._remaining * PRICE_ONE // price if self._by_collateral else self._remaining
         )
-        shares, collateral = _amounts(maker, min(affordable, resting.remaining))
+        shares, collateral = _amounts(maker, min(affordable, resting.tradable))
         fill = Fill(
             resting=resting,
             maker=maker,

@@ -16,7 +16,7 @@ from services.paper_venue.exchange.accounts import (
     collateral_for,
 )
 from services.paper_venue.exchange.book import Book, LevelChange, RestingOrder
-from services.paper_venue.exchange.matching import Match, match
+from services.paper_venue.exchange.matching import Fill, Match, match
 from services.paper_venue.exchange.orders import Market, Order, OrderKind, Side, is_dust
 
 
@@ -146,7 +146,7 @@ class MatchingEngine:
         order, book = planned.taker, self.books[planned.taker.market.condition_id]
         self._accepted_ids.add(order.id)
         changes = [self._remove(resting) for resting in planned.own_orders]
-        changes += [self._fill(fill.resting, fill.shares, book) for fill in planned.fills]
+        changes += [self._fill(fill, book) for fill in planned.fills]
         for movement in build_movements(planned):
             self.accounts.add_pending(movement)
         remaining = order.shares - planned.shares
@@ -154,7 +154,8 @@ class MatchingEngine:
             order.kind.may_rest and not planned.is_capped and not is_dust(remaining, order.price)
         )
         if rests:
-            changes.append(self._rest(RestingOrder(order=order, remaining=remaining), book))
+            resting = RestingOrder(order=order, remaining=remaining, given=planned.making_amount)
+            changes.append(self._rest(resting, book))
         return Accepted(order=order, match=planned, rests=rests, level_changes=tuple(changes))
 
     def hold(self, order: Order, *, until_ms: int) -> Accepted:
@@ -248,10 +249,11 @@ class MatchingEngine:
             else rules.NOT_ENOUGH
         )
 
-    def _fill(self, resting: RestingOrder, shares: int, book: Book) -> LevelChange:
+    def _fill(self, fill: Fill, book: Book) -> LevelChange:
+        resting = fill.resting
         account = self._account(resting.order)
         account.reserve(resting.order, resting.remaining, -1)
-        change = book.reduce(resting, shares)
+        change = book.reduce(resting, fill.shares, fill.fill_amount)
         if resting.is_filled:
             del self.resting[resting.order.id]
             return book.remove(resting)

@@ -18,6 +18,16 @@ MAX_FILLS = 50
 class OpenOrder:
     order: Order
     remaining: int
+    given: int = 0
+    """What it has given so far, in its maker unit."""
+
+    @property
+    def tradable(self) -> int:
+        """A buyer's last shares may be a little short of money: he pays no more than he signed."""
+        if self.order.side is Side.SELL:
+            return self.remaining
+        price = Fraction(self.order.collateral, self.order.shares)
+        return min(self.remaining, floor((self.order.maker_amount - self.given) / price))
 
 
 @dataclass(frozen=True)
@@ -33,6 +43,8 @@ class Expected:
     """Ids of its own wallet's orders that it meets, which are cancelled."""
     is_killed: bool
     resting_shares: int
+    given: int
+    """What the order itself gives now, in its maker unit."""
 
 
 @dataclass
@@ -45,6 +57,7 @@ class ReferenceBook:
         """What should happen to an order now; changes nothing."""
         remaining = order.maker_amount if spends(order) else order.shares
         fills: list[tuple[str, int, int]] = []
+        given = 0
         own_orders: list[str] = []
         for resting in self._matchable_orders(order):
             if remaining <= DUST or len(fills) == MAX_FILLS:
@@ -55,7 +68,7 @@ class ReferenceBook:
             price = price_for(order, resting.order)
             shares, maker_usdc = _traded(
                 resting.order,
-                min(resting.remaining, floor(remaining / price) if spends(order) else remaining),
+                min(resting.tradable, floor(remaining / price) if spends(order) else remaining),
             )
             taker_usdc = (
                 maker_usdc if resting.order.token_id == order.token_id else shares - maker_usdc
@@ -64,6 +77,7 @@ class ReferenceBook:
                 break
             fills.append((resting.order.id, shares, maker_usdc))
             remaining -= taker_usdc if spends(order) else shares
+            given += taker_usdc if order.side is Side.BUY else shares
         is_unfilled = remaining > DUST if order.kind is OrderKind.FOK else not fills
         resting_shares = (
             remaining
@@ -75,18 +89,20 @@ class ReferenceBook:
             tuple(own_orders),
             is_killed=not order.kind.may_rest and is_unfilled,
             resting_shares=resting_shares,
+            given=given,
         )
 
     def carry_out(self, order: Order, expected: Expected) -> None:
-        for maker_id, shares, _ in expected.fills:
+        for maker_id, shares, maker_usdc in expected.fills:
             maker = next(resting for resting in self.orders if resting.order.id == maker_id)
             maker.remaining -= shares
+            maker.given += maker_usdc if maker.order.side is Side.BUY else shares
         removed = {
-            resting.order.id for resting in self.orders if is_dust(resting.order, resting.remaining)
+            resting.order.id for resting in self.orders if is_dust(resting.order, resting.tradable)
         } | set(expected.own_orders)
         self.remove(removed)
         if expected.resting_shares:
-            self.orders.append(OpenOrder(order, expected.resting_shares))
+            self.orders.append(OpenOrder(order, expected.resting_shares, expected.given))
 
     def remove(self, ids: set[str]) -> None:
         self.orders = [resting for resting in self.orders if resting.order.id not in ids]

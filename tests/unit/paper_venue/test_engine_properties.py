@@ -23,7 +23,7 @@ from services.paper_venue.exchange.orders import (
     Side,
 )
 from shared.chain.addresses import LIVE_EXCHANGES
-from tests.unit.paper_venue.builders import MARKET, NO, SHARE, USDC, YES, a_spend, an_order
+from tests.unit.paper_venue.builders import MARKET, NO, SHARE, USDC, YES, a_spend, an_order, rich
 from tests.unit.paper_venue.reference_book import Expected, ReferenceBook
 
 MARKET_V2 = replace(
@@ -340,6 +340,36 @@ class AnyMarket(RuleBasedStateMachine):
 
 TestAnyMarket = AnyMarket.TestCase
 TestAnyMarket.settings = settings(max_examples=120, stateful_step_count=40)
+
+
+@given(
+    price=TICKS,
+    shares=SIZES,
+    spends=st.lists(
+        st.integers(100, 999).map(lambda cents: cents * 10_000), min_size=5, max_size=20
+    ),
+)
+def test_a_resting_buyer_pays_no_more_than_he_signed_however_often_he_is_filled(
+    price: int, shares: int, spends: list[int]
+) -> None:
+    """Each buyer of the other outcome takes what his amount pays for: fractions of a share. The
+    last one takes all that is left.
+    """
+    engine = MatchingEngine([MARKET])
+    for wallet in WALLETS:
+        engine.accounts.refresh(wallet, rich())
+    buyer = an_order(Side.BUY, price=price, shares=shares)
+    assert isinstance(engine.place(buyer), Accepted)
+
+    paid = 0
+    for usdc in (*spends, buyer.shares):
+        result = engine.place(a_spend(usdc, token=NO, price=PRICE_ONE - price, maker="0xB"))
+        if isinstance(result, Accepted):
+            paid += sum(fill.fill_amount for fill in result.match.fills)
+
+    assert paid <= buyer.maker_amount
+    resting = engine.resting.get(buyer.id)
+    assert resting is None or resting.given == paid
 
 
 @given(price=TICKS, shares=SIZES, token=st.sampled_from((YES, NO)), side=st.sampled_from(Side))
