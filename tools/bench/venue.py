@@ -129,6 +129,7 @@ class BenchVenue:
             web.get("/ws/market", self._on_market_socket),
             web.post("/order", self._on_order),
             web.get("/data/trades", self._on_trades),
+            web.get("/data/order/{order_id}", self._on_order_lookup),
             web.post("/auth/api-key", self._on_api_key),
             web.get("/markets-by-token/{token}", self._on_market_by_token),
             web.get("/clob-markets/{condition}", self._on_market),
@@ -167,6 +168,10 @@ class BenchVenue:
         await self._hang_for(request.query["maker_address"])
         orders = self._orders.get(request.query["maker_address"], ())
         return _json_response({"data": [order.trade for order in orders], "next_cursor": "LTE="})
+
+    async def _on_order_lookup(self, _request: web.Request) -> web.Response:
+        """No order rests here: each is matched, or was never received."""
+        return _json_response(None)
 
     async def _forward_matched(self) -> None:
         while True:

@@ -6,7 +6,7 @@ An order is recorded before it is sent, and the venue's reply is recorded before
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import assert_never
 
@@ -47,6 +47,7 @@ from services.executor.decisions import (
     withdrawal_reason,
 )
 from services.executor.handler.ports import Chain, ControlsReader, Orders, Readiness, Signers, Venue
+from services.executor.handler.turns import Turns
 from shared.domain.errors import InvalidMessage, Transient
 from shared.domain.follows import Mode, may_trade
 from shared.messages.base import Message
@@ -70,6 +71,7 @@ class Handler:
     now: Callable[[], datetime]
     verify_for: timedelta
     """How far the venue's views of trades and orders may lag."""
+    turns: Turns = field(default_factory=Turns)
 
     async def on_intent_approved(self, approved: IntentApproved) -> Sequence[Message]:
         self.readiness.require_ready(approved.intent.proxy)
@@ -81,8 +83,11 @@ class Handler:
         self, batch: Sequence[Received[IntentApproved]]
     ) -> Sequence[Outcome]:
         """All that can be signed at once are recorded in one statement, and then posted each by
-        itself.
+        itself. Where many orders wait to be sent, nothing is signed until they have had their turn:
+        mode, terms and time are looked at as late as possible. Raises: Transient.
         """
+        async with self.turns.take():
+            pass
         new = {
             number: NewOrder(order=order, approved=each.message, traceparent=each.traceparent)
             for number, each in enumerate(batch)
@@ -190,11 +195,7 @@ class Handler:
         step = next_step(order, now=self.now())
         match step:
             case Send():
-                return await (
-                    self._send(order, is_first_post=is_first_post)
-                    if self._may_trade(order)
-                    else self._look_up(order)
-                )
+                return await self._send_in_turn(order, is_first_post=is_first_post)
             case LookUp():
                 return await self._look_up(order)
             case Done():
@@ -203,6 +204,16 @@ class Handler:
                 )
             case _:
                 assert_never(step)
+
+    async def _send_in_turn(self, order: Order, *, is_first_post: bool) -> Sequence[Message]:
+        """Send an order when it has its turn, unless its time or its mode is over by then.
+
+        Raises: Transient, as ``_send``, and where it has no turn.
+        """
+        async with self.turns.take():
+            if isinstance(next_step(order, now=self.now()), Send) and self._may_trade(order):
+                return await self._send(order, is_first_post=is_first_post)
+        return await self._look_up(order)
 
     def _may_trade(self, order: Order) -> bool:
         return may_trade(self._mode(leader=order.leader, proxy=order.proxy), order.side)
