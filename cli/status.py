@@ -178,7 +178,7 @@ def build_tables(status: Status, *, now: datetime) -> list[Group]:
             [_exit_row(row) for row in status.exits],
         ),
         build_table(
-            "Entries that wait for the rate of their follower",
+            "Entries that wait to be judged again",
             ("intent", "follower", ">judged again in s", ">too old in s"),
             [_delayed_entry_row(row, now) for row in status.delayed_entries],
         ),

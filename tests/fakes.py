@@ -440,6 +440,9 @@ class FakeVerdicts:
         self.delayed[intent_id] = entry
         return None
 
+    async def delay_all(self, entries: Sequence[DelayedEntry]) -> Sequence[Verdict | None]:
+        return [await self.delay(each) for each in entries]
+
     async def record(
         self, verdict: Verdict, exit_: Exit | None = None, *, let_go: Sequence[IntentRefused] = ()
     ) -> Verdict:

@@ -160,7 +160,8 @@ async def _require_no_delay(connection: AsyncConnection, wanted: IntentPrefix) -
         row = delayed[0]
         raise CommandError(
             f"entry {row.intent_id} of follower {row.proxy} has no verdict yet: it waits until "
-            f"{format_time(row.due_at)} for room within PREFLIGHT_MAX_ENTRIES_PER_MINUTE, and is "
+            f"{format_time(row.due_at)} to be judged again, for room within "
+            "PREFLIGHT_MAX_ENTRIES_PER_MINUTE or because it was late and needs a new quote, and is "
             f"too old at {format_time(row.expires_at)}"
         )
 

@@ -53,7 +53,8 @@ class Settings(BaseSettings):
     polygon_rpc_url: HttpUrl = Field(validation_alias="POLYGON_RPC_URL")
     """The node that is asked for balances and allowances."""
     max_quote_age: timedelta = timedelta(seconds=5)
-    """A quote that is older when it is judged is refused."""
+    """A quote that is older when it is judged is refused. An entry whose quote was new enough when
+    it was made, and waited, is quoted again."""
     max_last_book_age: timedelta = timedelta(seconds=20)
     """The same for a quote from the last good book, where no current one could be had. Longer than
     PRICER_MAX_LAST_BOOK_AGE."""

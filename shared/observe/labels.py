@@ -119,6 +119,15 @@ class FrameKind(StrEnum):
     """The request could not be answered; it is made again in the next round."""
 
 
+class Delay(StrEnum):
+    """What a delayed entry would have been refused for."""
+
+    RATE = "too_many_entries"
+    """The rate of its follower has room for it later."""
+    QUOTE = "quote_too_old"
+    """It waited for its judgement for so long: it is quoted again."""
+
+
 class ExitEnd(StrEnum):
     """How an exit ended."""
 

@@ -860,7 +860,12 @@ async def test_processes_together_make_no_more_entries_than_allowed(
 
 def a_delay(name: str, *, due_at: datetime = LATER, **intent: Any) -> DelayedEntry:
     given = an_intent(**{"intent_id": name * 32, "follow_id": FOLLOW} | intent)
-    return DelayedEntry(intent=given, due_at=due_at, expires_at=NOON + seconds(59))
+    return DelayedEntry(
+        intent=given,
+        due_at=due_at,
+        expires_at=NOON + seconds(59),
+        reason=Refusal.TOO_MANY_ENTRIES,
+    )
 
 
 async def load_others(

@@ -1,4 +1,5 @@
-"""Entries that wait for the rate of their follower to have room, and their next judgement.
+"""Entries that wait for room in the rate of their follower, or for a new quote, and their next
+judgement.
 
 As with exits (``ExitFeed``), what was published is not stored: after a restart it is published
 again, and the first verdict of an intent is kept.
@@ -6,8 +7,10 @@ again, and the first verdict of an intent is kept.
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from itertools import islice
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -26,8 +29,12 @@ from shared.streams.routes import Publish
 
 logger = logging.getLogger(__name__)
 
-MAX_ENTRIES_PER_POLL = 500
-"""The others follow with the next poll."""
+MAX_ENTRIES_UNDER_WAY = 500
+"""So many are published and not judged yet: more would wait in front of preflight, until their
+quotes are too old again. The others follow as these are judged."""
+UNDER_WAY_FOR = timedelta(seconds=10)
+"""One that has no verdict by then was lost, or waits behind others of its proxy: it holds up no
+other entry."""
 
 
 class EntryApproved(Exception):
@@ -78,16 +85,23 @@ DELAY = text(f"""
 insert into preflight.delayed_entries ({ROW.names})
 select {ROW.prefixed("g")} from {ROW.unnest("g")}
 where not {sql_is_judged("g")}
+order by g.intent_id
 on conflict (intent_id) do update set due_at = excluded.due_at
 """)
 """An entry keeps its place and its trace when it is delayed again. One that was judged meanwhile,
 by another instance, is not delayed; should both happen at the same time, its row goes with the next
 judgement."""
-END_DELAY = text("delete from preflight.delayed_entries where intent_id = :intent_id")
+END_DELAYS = text("""
+delete from preflight.delayed_entries where intent_id = any(cast(:intent_ids as text[]))
+""")
 LOAD_DUE = """
-select * from preflight.delayed_entries where due_at <= :now order by number
+select intent_id, proxy, due_at from preflight.delayed_entries where due_at <= :now order by number
 """
 """Those of all instances."""
+LOAD_ENTRIES = """
+select * from preflight.delayed_entries where intent_id = any(cast(:intent_ids as text[]))
+order by number
+"""
 
 
 async def load_other_entries(
@@ -107,28 +121,32 @@ async def load_other_entries(
     )
 
 
-async def record_delay(connection: AsyncConnection, entry: DelayedEntry) -> None:
+async def record_delays(connection: AsyncConnection, entries: Sequence[DelayedEntry]) -> None:
     """Raises: Transient."""
-    row = {
-        "intent_id": entry.intent.intent_id,
-        "proxy": entry.intent.proxy,
-        "intent": entry.intent.model_dump_json(),
-        "due_at": entry.due_at,
-        "expires_at": entry.expires_at,
-        "traceparent": entry.traceparent,
-    }
-    await connection.execute(DELAY, ROW.parameters([row]))
-    metrics.entry_delayed()
+    rows = [
+        {
+            "intent_id": entry.intent.intent_id,
+            "proxy": entry.intent.proxy,
+            "intent": entry.intent.model_dump_json(),
+            "due_at": entry.due_at,
+            "expires_at": entry.expires_at,
+            "traceparent": entry.traceparent,
+        }
+        for entry in entries
+    ]
+    await connection.execute(DELAY, ROW.parameters(rows))
+    for entry in entries:
+        metrics.entry_delayed(metrics.Delay(entry.reason))
 
 
-async def end_delay(connection: AsyncConnection, intent_id: str) -> None:
+async def end_delays(connection: AsyncConnection, intent_ids: Sequence[str]) -> None:
     """Raises: Transient."""
-    await connection.execute(END_DELAY, {"intent_id": intent_id})
+    await connection.execute(END_DELAYS, {"intent_ids": list(intent_ids)})
 
 
 class DelayFeed:
-    """Publishes each delayed entry again once it is due, in the order in which they were delayed.
-    It gets a new quote and is judged as any other.
+    """Publishes each delayed entry again once it is due, those of a follower in the order in which
+    they were delayed. It gets a new quote and is judged as any other.
     """
 
     def __init__(
@@ -141,8 +159,8 @@ class DelayFeed:
     ) -> None:
         self._engine, self._owns, self._now = engine, owns, now
         self._poll_interval = poll_interval
-        self._published: set[tuple[str, datetime]] = set()
-        """Ids and due times; forgotten once they are no longer due."""
+        self._published: dict[tuple[str, datetime], datetime] = {}
+        """When each was published, by its id and due time; forgotten once it is no longer due."""
 
     async def __call__(self, publish: Publish) -> None:
         while True:
@@ -155,19 +173,32 @@ class DelayFeed:
     async def _poll(self, publish: Publish) -> None:
         async with autocommit(self._engine) as connection:
             due = await fetch_rows(connection, LOAD_DUE, now=self._now())
-        self._published &= {(row.intent_id, row.due_at) for row in due}
-        for row in self._select_ready(due):
+            ready = self._select_ready(due)
+            rows = await fetch_rows(connection, LOAD_ENTRIES, intent_ids=ready) if ready else ()
+        by_proxy = defaultdict[str, list[Row]](list)
+        for row in rows:
+            by_proxy[row.proxy].append(row)
+        await asyncio.gather(*(self._publish(each, publish) for each in by_proxy.values()))
+
+    async def _publish(self, rows: Sequence[Row], publish: Publish) -> None:
+        """Those of one proxy, one after another."""
+        for row in rows:
             with tracing.continue_trace(row.traceparent):
                 await publish(_build_copy_intended(row, now=self._now()))
-            self._published.add((row.intent_id, row.due_at))
+            self._published[row.intent_id, row.due_at] = self._now()
 
-    def _select_ready(self, due: Sequence[Row]) -> Sequence[Row]:
-        ready = [
-            row
-            for row in due
-            if (row.intent_id, row.due_at) not in self._published and self._owns(row.proxy)
-        ]
-        return ready[:MAX_ENTRIES_PER_POLL]
+    def _select_ready(self, due: Sequence[Row]) -> list[str]:
+        """The ids of those to publish now."""
+        entries = {(row.intent_id, row.due_at): row.proxy for row in due}
+        self._published = {each: at for each, at in self._published.items() if each in entries}
+        since = self._now() - UNDER_WAY_FOR
+        room = MAX_ENTRIES_UNDER_WAY - sum(at > since for at in self._published.values())
+        ready = (
+            entry[0]
+            for entry, proxy in entries.items()
+            if entry not in self._published and self._owns(proxy)
+        )
+        return list(islice(ready, max(0, room)))
 
 
 def _build_copy_intended(row: Row, *, now: datetime) -> CopyIntended:

@@ -102,13 +102,17 @@ class PostgresVerdicts:
             return await delays.load_other_entries(connection, intent, now=now)
 
     async def delay(self, entry: DelayedEntry) -> Verdict | None:
-        traced = replace(entry, traceparent=tracing.inject())
+        (known,) = await self.delay_all([replace(entry, traceparent=tracing.inject())])
+        return known
+
+    async def delay_all(self, entries: Sequence[DelayedEntry]) -> list[Verdict | None]:
+        ids = [entry.intent.intent_id for entry in entries]
         async with transaction(self._engine) as connection:
-            await delays.record_delay(connection, traced)
-            known = await load_known(connection, [entry.intent.intent_id])
+            await delays.record_delays(connection, entries)
+            known = await load_known(connection, ids)
             if known:
-                await delays.end_delay(connection, entry.intent.intent_id)
-        return known.get(entry.intent.intent_id)
+                await delays.end_delays(connection, list(known))
+        return [known.get(intent_id) for intent_id in ids]
 
     async def load_exit(self, intent_id: str) -> Exit | None:
         return await self._load_exit(intent_id)

@@ -13,6 +13,7 @@ from services.preflight.decisions.delays import (
     delay_entry,
     is_over_rate,
     let_go,
+    quote_again,
 )
 from services.preflight.decisions.exits import (
     Exit,
@@ -64,6 +65,7 @@ __all__ = [
     "let_go",
     "max_fee",
     "open_exit",
+    "quote_again",
     "refuse_early",
     "reserved_usdc",
 ]

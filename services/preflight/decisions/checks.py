@@ -135,7 +135,8 @@ def _check_quote_exists(facts: PreflightFacts) -> Violation | None:
     return None
 
 
-def _check_quote_age(facts: PreflightFacts) -> Violation | None:
+def check_quote_age(facts: PreflightFacts) -> Violation | None:
+    """Fail where the quote, or the bound of a fallback price, is too old by now."""
     quote, limits = facts.quote, facts.limits
     is_last_book = quote.source is QuoteSource.LAST_BOOK
     max_age = limits.max_last_book_age if is_last_book else limits.max_quote_age
@@ -240,7 +241,7 @@ CHECKS_BEFORE_FUNDS: tuple[Check, ...] = (
     _check_minimum_size,
     _check_maximum_size,
     _check_quote_exists,
-    _check_quote_age,
+    check_quote_age,
     _check_book_depth,
     _check_slippage,
     _check_limit_price,

@@ -1,5 +1,5 @@
-"""When an entry over the rate of its follower is judged again instead of being refused, and when
-it is let go. Pure.
+"""When an entry is judged again instead of being refused: over the rate of its follower, or after
+it waited so long that its quote was too old. And when it is let go. Pure.
 """
 
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
-from services.preflight.decisions.checks import Verdict, refuse
+from services.preflight.decisions.checks import Verdict, check_quote_age, refuse
 from services.preflight.decisions.facts import ENTRIES_WINDOW, Limits, PreflightFacts, expires_at
 from services.preflight.decisions.violations import Violation, require
 from shared.domain.money import Side
@@ -36,6 +36,8 @@ class DelayedEntry:
     due_at: datetime
     expires_at: datetime
     """From then on it is too old."""
+    reason: Refusal
+    """What it would be refused for."""
     traceparent: str | None = None
 
 
@@ -52,7 +54,32 @@ def delay_entry(
     """
     limit = require(limits.max_entries_per_minute, "limit of entries")
     due_at, end = _room_at(others, limit=limit, now=now), expires_at(intent, limits)
-    return DelayedEntry(intent=intent, due_at=due_at, expires_at=end) if due_at < end else None
+    return (
+        DelayedEntry(intent=intent, due_at=due_at, expires_at=end, reason=Refusal.TOO_MANY_ENTRIES)
+        if due_at < end
+        else None
+    )
+
+
+def quote_again(facts: PreflightFacts, verdict: Verdict) -> DelayedEntry | None:
+    """The entry, to be quoted again at once, where its quote has become too old only after it was
+    made: the entry waited for its judgement behind many others. None: the verdict stands. Exits are
+    attempted again in any case.
+    """
+    if (
+        facts.side is Side.SELL
+        or not isinstance(verdict, IntentRefused)
+        or verdict.reason is not Refusal.QUOTE_TOO_OLD
+        or check_quote_age(replace(facts, now=facts.quoted.occurred_at)) is not None
+    ):
+        return None
+    intent = facts.quoted.intent
+    return DelayedEntry(
+        intent=intent,
+        due_at=facts.now,
+        expires_at=expires_at(intent, facts.limits),
+        reason=verdict.reason,
+    )
 
 
 def let_go(facts: PreflightFacts) -> tuple[IntentRefused, ...]:

@@ -194,7 +194,7 @@ delayed_entries = Table(
     Index("delayed_entries_by_proxy", "proxy", "number"),
     Index("delayed_entries_due", "due_at"),
     schema="preflight",
-    comment="One row per entry that waits for the rate of its follower, until its verdict.",
+    comment="One row per entry that waits to be judged again, until its verdict.",
     info={"storage": FEW_ROWS},
 )
 

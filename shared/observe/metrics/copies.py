@@ -18,6 +18,7 @@ from shared.observe.labels import (
     AmbiguousTrade,
     CarriedAmount,
     CopyStart,
+    Delay,
     ExitEnd,
     OrderReply,
     SettledFills,
@@ -56,8 +57,9 @@ _EXITS = counter(
 )
 _DELAYED = counter(
     "slipstream_entries_delayed",
-    "Times that an entry over the rate of its follower was delayed until there is room",
+    "Times that an entry was delayed to be judged again, instead of being refused",
     subject=Subject.COPIES,
+    labels=(Label(name="reason", values=Delay),),
 )
 _COPIES_BY_LEVEL = counter(
     "slipstream_copies_by_level",
@@ -171,9 +173,9 @@ def copy_refused(reason: Refusal) -> None:
     _REFUSALS.labels(reason).inc()
 
 
-def entry_delayed() -> None:
-    """Count an entry that waits for the rate of its follower."""
-    _DELAYED.labels().inc()
+def entry_delayed(reason: Delay) -> None:
+    """Count an entry that waits to be judged again."""
+    _DELAYED.labels(reason).inc()
 
 
 def exit_ended(end: ExitEnd) -> None:

@@ -304,7 +304,12 @@ async def test_a_prefix_of_several_intents_is_an_error_that_lists_them(
 
 async def test_an_entry_that_waits_for_its_rate_says_so(engine: AsyncEngine) -> None:
     intent = build_intent(PROXY, intent_id="d" * 32)
-    delayed = DelayedEntry(intent=intent, due_at=NOON + seconds(7), expires_at=NOON + seconds(59))
+    delayed = DelayedEntry(
+        intent=intent,
+        due_at=NOON + seconds(7),
+        expires_at=NOON + seconds(59),
+        reason=Refusal.TOO_MANY_ENTRIES,
+    )
     await PostgresVerdicts(engine).delay(delayed)
 
     with pytest.raises(CommandError, match=f"{PROXY} has no verdict yet: it waits until .*:07"):

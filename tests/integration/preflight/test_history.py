@@ -137,7 +137,12 @@ class Copying:
         """An entry that waits, and is published again."""
         entry = self.intent(2)
         await self.verdicts.delay(
-            DelayedEntry(intent=entry, due_at=NOON, expires_at=NOON + seconds(60))
+            DelayedEntry(
+                intent=entry,
+                due_at=NOON,
+                expires_at=NOON + seconds(60),
+                reason=Refusal.TOO_MANY_ENTRIES,
+            )
         )
         feed = DelayFeed(
             self.engine, owns=lambda _: True, now=lambda: NOON, poll_interval=seconds(1)

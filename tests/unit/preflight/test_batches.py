@@ -25,11 +25,22 @@ from shared.messages.intents import (
     LeaderLevel,
     Missing,
     NoQuote,
+    Quote,
 )
 from shared.messages.orders import FINAL_STATES, OrderState
 from shared.messages.refusals import Refusal
 from shared.streams.routes import Outcome, Received
-from tests.builders import NOON, a_follow, an_outcome, approved, controls, quoted, seconds, usdc
+from tests.builders import (
+    NOON,
+    a_follow,
+    a_quote,
+    an_outcome,
+    approved,
+    controls,
+    quoted,
+    seconds,
+    usdc,
+)
 from tests.fakes import Clock, FakeVerdicts, FixedControls
 from tests.unit.preflight.test_handler import LIMITS, balance
 from tests.unit.pricer.harness import counted
@@ -120,7 +131,7 @@ def received(message: Any) -> Received[Any]:
     return Received(message=message, traceparent=TRACE)
 
 
-def entry(number: int, quote: NoQuote | None = None, **intent: Any) -> IntentQuoted:
+def entry(number: int, quote: Quote | NoQuote | None = None, **intent: Any) -> IntentQuoted:
     fields = {
         "intent_id": f"{number:032x}",
         "proxy": proxy(number),
@@ -198,6 +209,29 @@ async def test_an_entry_over_its_rate_is_delayed_by_the_ordinary_route() -> None
 
     assert await service.judge(entry(0, intent_id="9" * 32)) == [None]
     assert service.verdicts.delayed == {}
+
+
+async def test_entries_whose_quotes_became_too_old_are_delayed_together() -> None:
+    service = Preflight()
+    service.fund(usdc(100), usdc(50), usdc(50))
+    old, new = a_quote(fetched_at=NOON - seconds(6)), a_quote(fetched_at=NOON)
+    waited = {"occurred_at": NOON - seconds(5)}
+
+    outcomes = await service.judge(
+        entry(0, old).model_copy(update=waited),
+        entry(1, new),
+        entry(2, old).model_copy(update=waited),
+    )
+
+    assert outcomes[0] == outcomes[2] == []
+    assert isinstance(verdict(outcomes[1]), IntentApproved)
+    assert [each.intent.proxy for each in service.verdicts.delayed.values()] == [proxy(0), proxy(2)]
+    assert {each.traceparent for each in service.verdicts.delayed.values()} == {TRACE}
+    repeated = await service.judge(
+        entry(0, old).model_copy(update=waited), entry(1, old).model_copy(update=waited)
+    )
+    assert repeated[0] == []
+    assert repeated[1] == outcomes[1]
 
 
 async def test_exits_are_judged_with_what_each_follow_holds() -> None:

@@ -69,6 +69,70 @@ def test_an_entry_that_would_be_too_old_by_then_is_not_delayed(
     assert (delayed is not None) is is_delayed
 
 
+@pytest.mark.parametrize("age_when_made", [seconds(0), LIMITS.max_quote_age])
+async def test_an_entry_that_waited_until_its_quote_was_too_old_is_quoted_again(
+    age_when_made: timedelta,
+) -> None:
+    service = Preflight(FakeBalances([balance(usdc(100))]), verdicts=(store := FakeVerdicts()))
+    late = quoted(a_quote(fetched_at=NOON - age_when_made))
+    service.clock.now = now = NOON + LIMITS.max_quote_age - age_when_made + INSTANT
+
+    assert await service.handler.on_intent_quoted(late) == []
+    (delayed,) = store.delayed.values()
+    assert (delayed.intent, delayed.due_at) == (late.intent, now)
+    assert delayed.expires_at == late.intent.filled_at + LIMITS.max_entry_age
+
+    new = quoted(a_quote(fetched_at=now))
+    (verdict,) = await service.handler.on_intent_quoted(new)
+    assert isinstance(verdict, IntentApproved)
+    assert store.delayed == {}
+
+
+@pytest.mark.parametrize(
+    ("quote", "intent", "late", "reason"),
+    [
+        # it was too old when it was made: pricer has no better one
+        (
+            a_quote(fetched_at=NOON - LIMITS.max_quote_age - INSTANT),
+            {},
+            seconds(1),
+            Refusal.QUOTE_TOO_OLD,
+        ),
+        # exits are attempted again in any case
+        (a_quote(), SALE, seconds(6), Refusal.NO_POSITION),
+        (a_quote(), {}, LIMITS.max_entry_age + INSTANT, Refusal.TRADE_TOO_OLD),
+    ],
+)
+async def test_a_copy_that_a_new_quote_would_not_help_is_refused(
+    quote: Any, intent: dict[str, Any], late: timedelta, reason: Refusal
+) -> None:
+    service = Preflight(FakeBalances([balance(usdc(100))]), verdicts=(store := FakeVerdicts()))
+    service.clock.now = NOON + late
+
+    (verdict,) = await service.handler.on_intent_quoted(quoted(quote, **intent))
+
+    assert isinstance(verdict, IntentRefused)
+    assert verdict.reason is reason
+    assert store.delayed == {}
+
+
+async def test_an_exit_lets_go_of_an_entry_that_is_to_be_quoted_again() -> None:
+    service = Preflight(FakeBalances([balance(usdc(100))]), verdicts=(store := FakeVerdicts()))
+    entry = quoted(a_quote())
+    service.clock.now = NOON + LIMITS.max_quote_age + INSTANT
+    await service.handler.on_intent_quoted(entry)
+
+    sale = quoted(a_quote(fetched_at=service.clock.now), **SALE, intent_id="5" * 32)
+    await service.handler.on_intent_quoted(sale)
+    (verdict,) = await service.handler.on_intent_quoted(
+        quoted(a_quote(fetched_at=service.clock.now))
+    )
+
+    assert isinstance(verdict, IntentRefused)
+    assert verdict.reason is Refusal.EXIT_CAME_FIRST
+    assert store.delayed == {}
+
+
 @dataclass
 class Follower:
     """Judges entries of one follower at a rate, and again when they are due."""

@@ -117,7 +117,6 @@ async def test_a_halted_mode_is_refused_before_any_balance_is_read(scope: str) -
     ("late", "given_controls", "reason"),
     [
         (seconds(61), controls(), Refusal.TRADE_TOO_OLD),
-        (seconds(6), controls(), Refusal.QUOTE_TOO_OLD),
         (seconds(0), controls(a_follow(active=False)), Refusal.NOT_FOLLOWED),
     ],
 )

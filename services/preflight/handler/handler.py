@@ -3,16 +3,13 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Protocol
 
 from services.preflight.decisions import (
     Balance,
-    Commitments,
     DelayedEntry,
     Exit,
     FollowPosition,
     Limits,
-    OtherEntries,
     PreflightFacts,
     Verdict,
     after_order,
@@ -25,14 +22,21 @@ from services.preflight.decisions import (
     judge_on_funds,
     let_go,
     open_exit,
+    quote_again,
     refuse_early,
 )
+from services.preflight.handler.ports import (
+    Balances,
+    CommitmentsQuery,
+    ControlsReader,
+    Recording,
+    Verdicts,
+)
 from shared.domain.errors import Transient
-from shared.domain.follows import Controls
 from shared.domain.money import Side
 from shared.domain.terms import EntryMode, ExitMode
 from shared.messages.base import Message
-from shared.messages.intents import Intent, IntentApproved, IntentQuoted, IntentRefused
+from shared.messages.intents import IntentApproved, IntentQuoted, IntentRefused
 from shared.messages.orders import FINAL_STATES, OrderReported
 from shared.observe import metrics
 from shared.streams.routes import Outcome, Received
@@ -40,128 +44,6 @@ from shared.streams.routes import Outcome, Received
 MAX_JUDGEMENT = timedelta(minutes=1)
 """How long a judgement may take until it knows what is reserved. What was settled much earlier than
 its balance was read is not counted any more: a judgement that takes longer begins again."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CommitmentsQuery:
-    """Of which intent the commitments are loaded."""
-
-    intent: Intent
-    limits: Limits
-    """What is limited is loaded."""
-    since: datetime
-    """When the balance of the intent's proxy was read."""
-    now: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recording:
-    """A verdict, and what is recorded in the same commit, as by ``Verdicts.record``."""
-
-    verdict: Verdict
-    exit: Exit | None = None
-    let_go: Sequence[IntentRefused] = ()
-    traceparent: str | None = None
-    """The trace of the verdict's intent; None: it has none."""
-
-    @property
-    def traced_exit(self) -> Exit | None:
-        """The exit with the trace of its first attempt, which the later ones continue."""
-        if self.exit is None or self.exit.traceparent:
-            return self.exit
-        return replace(self.exit, traceparent=self.traceparent)
-
-
-class Balances(Protocol):
-    def cached_balance(self, intent: Intent, *, neg_risk: bool) -> Balance | None:
-        """Return the balance that need not be requested; None: the cache has none that is new
-        enough, or not of the intent's token. It counts in no metric.
-        """
-        ...
-
-    async def fetch_balance(self, intent: Intent, *, neg_risk: bool, fresh: bool) -> Balance:
-        """Return the balance, from the cache unless ``fresh``.
-
-        Raises: Transient where the chain cannot be read: an error is not a zero.
-        """
-        ...
-
-
-class Verdicts(Protocol):
-    async def load_commitments(
-        self, intent: Intent, *, limits: Limits, since: datetime, now: datetime
-    ) -> Commitments:
-        """Load those of the intent's proxy, of what is limited; ``since``: when its balance was
-        read. What is limited is counted again by ``record``.
-
-        Raises: Transient.
-        """
-        ...
-
-    async def load_all_commitments(
-        self, queries: Sequence[CommitmentsQuery]
-    ) -> Sequence[Commitments]:
-        """The same of many intents at once, in their order. Raises: Transient."""
-        ...
-
-    async def load_position(self, intent: Intent) -> FollowPosition:
-        """What is recorded of the follow and token of an exit's intent. Raises: Transient."""
-        ...
-
-    async def load_positions(self, intents: Sequence[Intent]) -> Sequence[FollowPosition]:
-        """The same of many intents at once, in their order. Raises: Transient."""
-        ...
-
-    async def record(
-        self, verdict: Verdict, exit_: Exit | None = None, *, let_go: Sequence[IntentRefused] = ()
-    ) -> Verdict:
-        """Record the intent's first verdict, its reservation and the exit that it is an attempt of
-        in one commit; return the recorded verdict, which is an earlier one after a redelivery: then
-        nothing of it is changed. ``exit_``: None for an entry, and where there is nothing to sell.
-        ``let_go``: verdicts about delayed entries, recorded in the same commit; each is due at
-        once, so that its verdict is published.
-
-        Raises: Transient, also where another copy used up a limit, or an entry to be let go was
-        approved meanwhile: judge again.
-        """
-        ...
-
-    async def record_all(self, recordings: Sequence[Recording]) -> Sequence[Verdict]:
-        """The same of many intents in one commit, in their order.
-
-        Raises: Transient as ``record``, where one of them cannot be recorded; then none is.
-        """
-        ...
-
-    async def load_other_entries(self, intent: Intent, *, now: datetime) -> OtherEntries:
-        """What counts against the rate of the intent's proxy beside it. Raises: Transient."""
-        ...
-
-    async def delay(self, entry: DelayedEntry) -> Verdict | None:
-        """Record that the entry is judged again at its time, also where it was delayed before;
-        return None. Where its verdict is recorded already, it is returned and not delayed any more.
-
-        Raises: Transient.
-        """
-        ...
-
-    async def load_exit(self, intent_id: str) -> Exit | None:
-        """The exit that the intent is an attempt of; None: it is an entry. Raises: Transient."""
-        ...
-
-    async def settle(
-        self, report: OrderReported, exit_: Exit | None = None, *, now: datetime
-    ) -> None:
-        """Release what the finished order did not use, add what it filled to the follow's position
-        and record the exit. The first time only. Raises: Transient.
-        """
-        ...
-
-
-class ControlsReader(Protocol):
-    def current(self) -> Controls:
-        """Raises: Transient where the controls are not confirmed."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,21 +59,24 @@ class Handler:
     async def on_intent_quoted(self, quoted: IntentQuoted) -> Sequence[Message]:
         facts = await self._load_facts(quoted)
         verdict = refuse_early(facts) or await self._judge_on_funds(facts)
-        if is_over_rate(verdict) and (delayed := await self._delay(facts)) is not None:
-            recorded = await self.verdicts.delay(delayed)
-            return [recorded] if recorded is not None else []
+        if (delayed := await self._delay(facts, verdict)) is not None:
+            return _publish(await self.verdicts.delay(delayed))
         exit_ = self._exit_after(facts.exit, verdict)
         return [await self.verdicts.record(verdict, exit_, let_go=let_go(facts))]
 
     async def on_intents_quoted(self, batch: Sequence[Received[IntentQuoted]]) -> Sequence[Outcome]:
-        """Judge what needs neither a request, nor a delay, nor a second look: in one statement for
-        each kind of facts and one for all verdicts. The others are judged alone.
+        """Judge what needs neither a request, nor room in a rate, nor a second look: in one
+        statement for each kind of facts and one for all verdicts. The others are judged alone.
 
         No two of a batch are of the same proxy. What several of them share, as a cap, is counted
         when they are recorded: where it is used up, none is, and each is judged alone.
         """
         facts = await self._load_all_facts([each.message for each in batch])
         verdicts = await self._judge_all(facts)
+        delays = [
+            _quote_again(received, known, verdict)
+            for received, known, verdict in zip(batch, facts, verdicts, strict=True)
+        ]
         recordings = [
             Recording(
                 verdict=verdict,
@@ -199,14 +84,19 @@ class Handler:
                 let_go=let_go(known),
                 traceparent=received.traceparent,
             )
-            for received, known, verdict in zip(batch, facts, verdicts, strict=True)
-            if known is not None and verdict is not None
+            for received, known, verdict, delay in zip(batch, facts, verdicts, delays, strict=True)
+            if known is not None and verdict is not None and delay is None
         ]
         recorded = iter(await self.verdicts.record_all(recordings) if recordings else ())
+        entries = [each for each in delays if each is not None]
+        delayed = iter(await self.verdicts.delay_all(entries) if entries else ())
         for known, verdict in zip(facts, verdicts, strict=True):
             if known is not None and verdict is not None:
                 self._count_cached_balances(known, verdict)
-        return [None if verdict is None else [next(recorded)] for verdict in verdicts]
+        return [
+            None if verdict is None else _publish(next(delayed if delay else recorded))
+            for verdict, delay in zip(verdicts, delays, strict=True)
+        ]
 
     async def on_order_reported(self, report: OrderReported) -> Sequence[Message]:
         if report.state in FINAL_STATES:
@@ -235,7 +125,10 @@ class Handler:
             for each in batch
         ]
 
-    async def _delay(self, facts: PreflightFacts) -> DelayedEntry | None:
+    async def _delay(self, facts: PreflightFacts, verdict: Verdict) -> DelayedEntry | None:
+        """None: the verdict stands."""
+        if not is_over_rate(verdict):
+            return quote_again(facts, verdict)
         intent, now = facts.quoted.intent, facts.now
         others = await self.verdicts.load_other_entries(intent, now=now)
         return delay_entry(intent, others, limits=self.limits, now=now)
@@ -389,6 +282,19 @@ class Handler:
             limits=self.limits,
             now=self.now(),
         )
+
+
+def _quote_again(
+    received: Received[IntentQuoted], facts: PreflightFacts | None, verdict: Verdict | None
+) -> DelayedEntry | None:
+    """With its trace; None: the verdict stands, or there is none yet."""
+    delayed = quote_again(facts, verdict) if facts is not None and verdict is not None else None
+    return delayed and replace(delayed, traceparent=received.traceparent)
+
+
+def _publish(verdict: Verdict | None) -> Sequence[Message]:
+    """None: it has no verdict yet."""
+    return [] if verdict is None else [verdict]
 
 
 def _needs_position(facts: PreflightFacts) -> bool:
