@@ -101,7 +101,7 @@ def test_every_table_shows_its_rows() -> None:
             "-5.25",
             "seen to posted",
             "1.3",
-            "wait for the rate",
+            "wait to be judged again",
             "delayed-1",
             " 21 ",
             " 51 ",
