@@ -83,7 +83,7 @@ class Handler:
         self, batch: Sequence[Received[IntentApproved]]
     ) -> Sequence[Outcome]:
         """All that can be signed at once are recorded in one statement, and then posted each by
-        itself. Where many orders wait to be sent, nothing is signed until they have had their turn:
+        itself. A batch waits until the orders that already wait to be sent have had their turn:
         mode, terms and time are looked at as late as possible. Raises: Transient.
         """
         async with self.turns.take():

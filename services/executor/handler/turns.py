@@ -5,13 +5,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from shared.domain.errors import Transient
+from shared.polymarket.connections import LIMITS, Use
 
-MAX_POSTS = 32
-"""Orders that are sent at the same time: as many as there are connections for them. The venue's own
-limits are far above what these can use."""
+MAX_POSTS = LIMITS[Use.ORDERS]
+"""Orders that are sent at the same time: as many as there are connections for them."""
 MAX_WAIT_S = 10.0
-"""As long as the venue has to reply to one order. A message that waited for longer would look like
-one whose handler is stuck."""
+"""Then the message is retried: one that waited for minutes would look as if its handler were stuck
+(``KAFKA_STUCK_AFTER_S``)."""
 
 
 class Turns:

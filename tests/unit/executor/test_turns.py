@@ -16,24 +16,25 @@ from shared.polymarket.replies import Reply
 from shared.streams.routes import Outcome, Received
 from shared.testing.waiting import eventually
 from tests.builders import approved
+from tests.unit.executor.fakes import Crash, FakeVenue
 from tests.unit.executor.harness import ExecutorHarness
 
 
-class SlowVenue:
-    """Replies to no order until it is told to; the executor's fake knows the replies."""
+class SlowVenue(FakeVenue):
+    """The executor's venue from now on; it replies to no order until it is told to."""
 
     def __init__(self, executor: ExecutorHarness) -> None:
-        self._post = executor.venue.post_order
+        super().__init__(executor.orders.orders, Crash())
         self.replies = asyncio.Event()
         self.posting = self.most = 0
-        executor.venue.post_order = self.post_order  # type: ignore[method-assign]
+        executor.venue = self
 
     async def post_order(self, order: Order) -> Reply:
         self.posting += 1
         self.most = max(self.most, self.posting)
         await self.replies.wait()
         self.posting -= 1
-        return await self._post(order)
+        return await super().post_order(order)
 
 
 def build_batch(count: int) -> list[Received[IntentApproved]]:
