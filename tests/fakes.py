@@ -38,7 +38,7 @@ from services.preflight.decisions import (
     reserved_usdc,
 )
 from services.preflight.handler import CommitmentsQuery, Recording
-from services.tx_monitor.decisions import Watch
+from services.tx_monitor.decisions.watches import Watch
 from shared.domain.errors import Transient
 from shared.domain.follows import GLOBAL, Controls
 from shared.domain.money import Side

@@ -5,7 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from services.tx_monitor.decisions import Watch, apply_receipt, build_watch, drop, is_overdue
+from services.tx_monitor.decisions.watches import (
+    Watch,
+    apply_receipt,
+    build_watch,
+    drop,
+    is_overdue,
+)
 from shared.messages.base import Message
 from shared.messages.transactions import (
     ConfirmationRequested,

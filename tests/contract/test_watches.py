@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from services.tx_monitor.adapters import PostgresWatches
-from services.tx_monitor.decisions import (
+from services.tx_monitor.decisions.watches import (
     CLOSED_STATES,
     FINAL_STATES,
     Watch,

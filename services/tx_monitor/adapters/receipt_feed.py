@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 
 from services.tx_monitor.adapters.watches import PostgresWatches
-from services.tx_monitor.decisions import Watch, is_overdue
+from services.tx_monitor.decisions.watches import Watch, is_overdue
 from shared.chain.blocks import Receipt
 from shared.chain.client import ChainClient
 from shared.chain.logs import decode_receipt_fills

@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.tx_monitor.decisions import CLOSED_STATES, FINAL_STATES, Watch
+from services.tx_monitor.decisions.watches import CLOSED_STATES, FINAL_STATES, Watch
 from shared.db import tables
 from shared.db.engine import fetch_rows, transaction
 from shared.db.group_commit import GroupCommit

@@ -40,11 +40,19 @@ from shared.db.tables.preflight import (
     spending_windows,
     verdicts,
 )
-from shared.db.tables.tx_monitor import fill_cursors, open_watches, watches
+from shared.db.tables.tx_monitor import (
+    attempts,
+    fill_cursors,
+    open_watches,
+    operators,
+    transfers,
+    watches,
+)
 
 __all__ = [
     "SCHEMAS",
     "api_keys",
+    "attempts",
     "complements",
     "copy_sizes",
     "copy_slices",
@@ -67,6 +75,7 @@ __all__ = [
     "newest_copies",
     "open_orders",
     "open_watches",
+    "operators",
     "order_states",
     "orders",
     "partition_cursors",
@@ -76,6 +85,7 @@ __all__ = [
     "reservations",
     "spending_windows",
     "trades",
+    "transfers",
     "verdicts",
     "versions",
     "watches",

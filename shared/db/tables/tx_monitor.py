@@ -1,9 +1,22 @@
-"""Tables of tx-monitor: the transactions that it watches, and how far it read the chain."""
+"""Tables of tx-monitor: the transactions that it watches, the transfers that it sends, and how far
+it read the chain.
+"""
 
-from sqlalchemy import BigInteger, Column, Integer, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
 
 from shared.db.partitions import partitioning
-from shared.db.tables.base import FEW_ROWS, metadata, timestamp
+from shared.db.tables.base import FEW_ROWS, TIMESTAMP, metadata, timestamp
 
 watches = Table(
     "watches",
@@ -48,4 +61,76 @@ fill_cursors = Table(
     schema="tx_monitor",
     comment="Up to which final block the fills of the followers of a partition of "
     "chain-requests were published; its next owner continues there.",
+)
+
+transfers = Table(
+    "transfers",
+    metadata,
+    Column("request_id", Text, primary_key=True),
+    Column("proxy", Text, nullable=False),
+    Column("operator", Text, nullable=False),
+    Column("direction", Text, nullable=False),
+    Column("token_id", Text, comment="Null: pUSD"),
+    Column("amount", BigInteger, nullable=False),
+    Column("purpose", Text, nullable=False),
+    Column("intent_id", Text, nullable=False),
+    Column("send_before", TIMESTAMP),
+    Column("state", Text, nullable=False),
+    Column("reason", Text, nullable=False, server_default=""),
+    Column("nonce", BigInteger, comment="Null: no transaction was signed"),
+    Column("mined_hash", Text, nullable=False, server_default=""),
+    Column("block_number", BigInteger),
+    Column("block_hash", Text, nullable=False, server_default=""),
+    Column(
+        "is_reported",
+        Boolean,
+        nullable=False,
+        server_default=text("false"),
+        comment="Whether this state was published",
+    ),
+    Column("traceparent", Text),
+    timestamp("requested_at", nullable=False),
+    timestamp("changed_at", nullable=False),
+    UniqueConstraint("operator", "nonce", name="transfers_nonce"),
+    # What an operator wallet has to do; a closed transfer that was reported is not in it.
+    Index(
+        "transfers_open",
+        "operator",
+        "requested_at",
+        postgresql_where=text(
+            "not is_reported or state in "
+            "('queued', 'sent', 'cancelling', 'mined', 'reverted', 'cancel_mined')"
+        ),
+    ),
+    Index("transfers_by_proxy", "proxy", "requested_at"),
+    schema="tx_monitor",
+    comment="Transfers between operator wallets and proxies, each sent with one nonce.",
+)
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("tx_hash", Text, primary_key=True),
+    Column("request_id", Text, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("raw", LargeBinary, nullable=False, comment="The signed transaction"),
+    Column("gas", BigInteger, nullable=False),
+    Column("max_fee", BigInteger, nullable=False, comment="Wei for each gas"),
+    Column("tip", BigInteger, nullable=False, comment="Wei for each gas"),
+    Column("signed_at_block", BigInteger, nullable=False),
+    timestamp("signed_at", nullable=False),
+    UniqueConstraint("request_id", "number", name="attempts_number"),
+    schema="tx_monitor",
+    comment="The signed versions of a transfer, each recorded before it is sent.",
+)
+
+operators = Table(
+    "operators",
+    metadata,
+    Column("operator", Text, primary_key=True),
+    Column("next_nonce", BigInteger, nullable=False, comment="The lowest that was never signed"),
+    Column("halted_because", Text, nullable=False, server_default="", comment="Empty: not halted"),
+    timestamp("halted_at"),
+    schema="tx_monitor",
+    comment="Operator wallets: their nonces, and whether they begin transfers.",
 )

@@ -15,7 +15,7 @@ from services.ingest.adapters.holdings import RECENT_BLOCKS
 from services.ingest.handler import Handler
 from services.paper_venue.chain.deployment import Deployment
 from services.tx_monitor.adapters import ReceiptFeed
-from services.tx_monitor.decisions import Watch, apply_receipt
+from services.tx_monitor.decisions.watches import Watch, apply_receipt
 from shared.chain.addresses import SECOND_NEG_RISK_EXCHANGE_V2
 from shared.chain.blocks import Receipt
 from shared.chain.client import ChainClient

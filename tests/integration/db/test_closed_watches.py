@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.tx_monitor.adapters import PostgresWatches
-from services.tx_monitor.decisions import CLOSED_STATES, build_watch
+from services.tx_monitor.decisions.watches import CLOSED_STATES, build_watch
 from shared.db.engine import engine_scope, fetch_rows, transaction
 from shared.messages.transactions import TransactionState
 from tests.builders import NOON, requested

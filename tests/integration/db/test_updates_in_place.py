@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from services.executor.adapters.orders import PostgresOrders
 from services.executor.decisions import VenueReply
 from services.tx_monitor.adapters import PostgresWatches
-from services.tx_monitor.decisions import build_watch
+from services.tx_monitor.decisions.watches import build_watch
 from shared.clock import utc_now
 from shared.db.engine import engine_scope, fetch_rows, transaction
 from shared.domain.ids import intent_id

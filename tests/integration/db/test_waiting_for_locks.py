@@ -20,7 +20,7 @@ from services.preflight.adapters.verdicts import PostgresVerdicts
 from services.preflight.handler import Recording
 from services.tx_monitor.adapters import PostgresWatches
 from services.tx_monitor.adapters.watches import SAVE, WATCHES
-from services.tx_monitor.decisions import apply_receipt, build_watch
+from services.tx_monitor.decisions.watches import apply_receipt, build_watch
 from shared.db import tables
 from shared.db.engine import engine_scope, fetch_rows, transaction
 from shared.messages.orders import OrderState, TradeStatus

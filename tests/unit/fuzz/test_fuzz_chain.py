@@ -16,7 +16,7 @@ from hypothesis import note
 from services.executor.adapters.chain import ExchangeLogs
 from services.ingest.adapters import ChainFeed, ChainHoldings
 from services.tx_monitor.adapters import FillFeed, ReceiptFeed
-from services.tx_monitor.decisions import Watch
+from services.tx_monitor.decisions.watches import Watch
 from shared.chain.addresses import EXCHANGE_V2, EXCHANGE_V3, LIVE_EXCHANGES
 from shared.chain.client import ChainClient
 from shared.chain.rpc import Rpc

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.tx_monitor.adapters import build_receipt_seen, is_changed
-from services.tx_monitor.decisions import FINAL_STATES, Watch, apply_receipt, build_watch
+from services.tx_monitor.decisions.watches import FINAL_STATES, Watch, apply_receipt, build_watch
 from shared.chain.addresses import EXCHANGE_V2, LIVE_EXCHANGES
 from shared.chain.blocks import Receipt
 from shared.chain.logs import ORDER_FILLED

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from services.tx_monitor.adapters import ReceiptFeed
-from services.tx_monitor.decisions import Watch
+from services.tx_monitor.decisions.watches import Watch
 from shared.chain.addresses import LIVE_EXCHANGES
 from shared.chain.blocks import Block, Receipt
 from shared.messages.base import Message

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from services.tx_monitor.adapters import Finality, ReceiptFeed
-from services.tx_monitor.decisions import Watch, apply_receipt
+from services.tx_monitor.decisions.watches import Watch, apply_receipt
 from shared.chain.addresses import EXCHANGE_V2, LIVE_EXCHANGES
 from shared.chain.blocks import Block
 from shared.chain.client import ChainClient

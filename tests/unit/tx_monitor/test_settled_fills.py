@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from services.tx_monitor.adapters import build_receipt_seen
 from services.tx_monitor.adapters.settled_fills import SettledSpan, build_settled, list_blocks
-from services.tx_monitor.decisions import Watch
+from services.tx_monitor.decisions.watches import Watch
 from shared.chain.addresses import EXCHANGE_V2
 from shared.chain.blocks import Block, Receipt
 from shared.chain.fill_reader import FillSpan

@@ -1,0 +1,1 @@
+"""What tx-monitor decides, from facts alone: no clock, no node and no database."""
