@@ -45,6 +45,7 @@ from shared.db.tables.tx_monitor import (
     fill_cursors,
     open_watches,
     operators,
+    transfer_decisions,
     transfers,
     watches,
 )
@@ -85,6 +86,7 @@ __all__ = [
     "reservations",
     "spending_windows",
     "trades",
+    "transfer_decisions",
     "transfers",
     "verdicts",
     "versions",

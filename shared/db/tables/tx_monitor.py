@@ -134,3 +134,16 @@ operators = Table(
     schema="tx_monitor",
     comment="Operator wallets: their nonces, and whether they begin transfers.",
 )
+
+transfer_decisions = Table(
+    "transfer_decisions",
+    metadata,
+    Column("subject", Text, nullable=False, comment="A request's id, or an operator wallet"),
+    timestamp("made_at", nullable=False),
+    Column("made_by", Text, nullable=False),
+    Column("decision", Text, nullable=False, comment="transferred, not_transferred or resumed"),
+    Column("why", Text, nullable=False),
+    Index("transfer_decisions_by_subject", "subject"),
+    schema="tx_monitor",
+    comment="Who resolved which lost transfer, or resumed which wallet, and why. Append-only.",
+)

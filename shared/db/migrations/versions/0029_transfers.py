@@ -34,6 +34,8 @@ def upgrade() -> None:
         comment="Operator wallets: their nonces, and whether they begin transfers.",
     )
 
+    create_decisions()
+
 
 def create_transfers() -> None:
     op.create_table(
@@ -103,6 +105,29 @@ def create_attempts() -> None:
     )
 
 
+def create_decisions() -> None:
+    op.create_table(
+        "transfer_decisions",
+        sa.Column(
+            "subject", sa.Text(), nullable=False, comment="A request's id, or an operator wallet"
+        ),
+        sa.Column("made_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("made_by", sa.Text(), nullable=False),
+        sa.Column(
+            "decision",
+            sa.Text(),
+            nullable=False,
+            comment="transferred, not_transferred or resumed",
+        ),
+        sa.Column("why", sa.Text(), nullable=False),
+        schema="tx_monitor",
+        comment="Who resolved which lost transfer, or resumed which wallet, and why. Append-only.",
+    )
+    op.create_index(
+        "transfer_decisions_by_subject", "transfer_decisions", ["subject"], schema="tx_monitor"
+    )
+
+
 def downgrade() -> None:
-    for table in ("operators", "attempts", "transfers"):
+    for table in ("transfer_decisions", "operators", "attempts", "transfers"):
         op.drop_table(table, schema="tx_monitor")
