@@ -14,6 +14,7 @@ from cli.commands import (
     stack,
     status,
     topics,
+    transfers,
     venue,
     why,
 )
@@ -31,6 +32,7 @@ app.add_typer(topics.app, name="topics")
 app.add_typer(database.app, name="db")
 app.add_typer(venue.app, name="venue")
 app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(transfers.app, name="transfers")
 app.add_typer(history.app, name="history")
 
 

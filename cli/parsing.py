@@ -1,5 +1,6 @@
 """Parse the arguments of commands: addresses, amounts, rates and names of faults."""
 
+import re
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING
 
@@ -144,3 +145,21 @@ def parse_fault(text: str, *, what: str) -> "Fault":
         return Fault(text)
     except ValueError:
         raise CommandError(f"{what} is {text!r}: it must be one of {', '.join(Fault)}") from None
+
+
+def parse_transaction_choice(transferred_by: str | None, *, not_transferred: bool) -> str | None:
+    """The hash of the transaction in lower case; None where no transaction is said to have
+    transferred it. Raises: CommandError unless exactly one of the two is given.
+    """
+    if (transferred_by is not None) == not_transferred:
+        raise CommandError(
+            "say what became of it: --transferred-by TRANSACTION, or --not-transferred"
+        )
+    if transferred_by is None:
+        return None
+    if not re.fullmatch(r"0x[0-9a-fA-F]{64}", transferred_by):
+        raise CommandError(
+            f"--transferred-by is {transferred_by[:80]!r}: a transaction is 0x and 64 hexadecimal "
+            "digits"
+        )
+    return transferred_by.lower()

@@ -86,6 +86,11 @@ group by proxy
 order by proxy
 """
 DEBTS = "select * from debt_recovery.debts order by raised_at"
+HALTED_OPERATORS = """
+select operator, halted_at, halted_because from tx_monitor.operators
+where halted_because <> ''
+order by operator
+"""
 LATENCIES = """
 select name, count(us) as n,
        percentile_disc(0.5) within group (order by us) as p50,
@@ -131,6 +136,7 @@ class Status:
     delayed_entries: Sequence[Any]
     positions: Sequence[Any]
     debts: Sequence[Any]
+    halted_operators: Sequence[Any]
     latencies: Sequence[Any]
 
 
@@ -188,6 +194,14 @@ def build_tables(status: Status, *, now: datetime) -> list[Group]:
             [_position_row(row) for row in status.positions],
         ),
         build_debts_table(status.debts),
+        build_table(
+            "Halted operator wallets",
+            ("operator wallet", "since", "NEEDS AN OPERATOR: slipstream transfers list"),
+            [
+                (row.operator, f"{row.halted_at:%H:%M:%S}", row.halted_because)
+                for row in status.halted_operators
+            ],
+        ),
         build_latency_table(status.latencies),
     ]
 
@@ -284,6 +298,7 @@ async def load_status(engine: AsyncEngine, now: datetime) -> Status:
             delayed_entries=await fetch_rows(connection, DELAYED_ENTRIES),
             positions=await fetch_rows(connection, POSITIONS),
             debts=await fetch_rows(connection, DEBTS),
+            halted_operators=await fetch_rows(connection, HALTED_OPERATORS),
             latencies=await fetch_rows(connection, LATENCIES, now=now),
         )
 

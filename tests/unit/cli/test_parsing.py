@@ -89,3 +89,29 @@ def test_an_unknown_fault_is_refused_with_a_list_of_all_faults() -> None:
         parsing.parse_fault("dropreply", what="--fault")
 
     assert all(fault.value in str(refused.value) for fault in Fault)
+
+
+def test_what_became_of_a_lost_transfer_is_a_transaction_or_none() -> None:
+    transaction = "0x" + "aB" * 32
+
+    assert (
+        parsing.parse_transaction_choice(transaction, not_transferred=False) == transaction.lower()
+    )
+    assert parsing.parse_transaction_choice(None, not_transferred=True) is None
+
+
+@pytest.mark.parametrize(
+    ("transferred_by", "not_transferred", "wrong"),
+    [
+        (None, False, "say what became of it"),
+        ("0x" + "ab" * 32, True, "say what became of it"),
+        ("0xab", False, "64 hexadecimal"),
+        ("ab" * 33, False, "64 hexadecimal"),
+        ("", False, "64 hexadecimal"),
+    ],
+)
+def test_an_unclear_fate_of_a_lost_transfer_is_refused(
+    transferred_by: str | None, not_transferred: bool, wrong: str
+) -> None:
+    with pytest.raises(CommandError, match=wrong):
+        parsing.parse_transaction_choice(transferred_by, not_transferred=not_transferred)

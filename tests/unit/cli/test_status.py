@@ -69,6 +69,13 @@ class DelayedEntryRow:
     expires_at: datetime = NOON + timedelta(seconds=60)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HaltedOperatorRow:
+    operator: str = PROXY
+    halted_at: datetime = NOON
+    halted_because: str = "nonce 7 was used by another transaction"
+
+
 def render(status: Status) -> str:
     console = Console(width=250)
     with console.capture() as captured:
@@ -87,6 +94,7 @@ def test_every_table_shows_its_rows() -> None:
             delayed_entries=[DelayedEntryRow()],
             positions=[PositionRow()],
             debts=[],
+            halted_operators=[],
             latencies=[LatencyRow()],
         )
     )
@@ -119,11 +127,29 @@ def test_an_order_that_was_not_resolved_in_time_asks_for_an_operator() -> None:
         delayed_entries=[],
         positions=[],
         debts=[],
+        halted_operators=[],
         latencies=[],
     )
 
     assert "unknown: NEEDS AN OPERATOR since 12:00:00" in render(nothing)
     assert "NEEDS AN OPERATOR" not in render(replace(nothing, open_orders=[OrderRow()]))
+
+
+def test_a_halted_operator_wallet_asks_for_an_operator() -> None:
+    nothing = Status(
+        controls=controls(),
+        copies=[],
+        open_orders=[],
+        exits=[],
+        delayed_entries=[],
+        positions=[],
+        debts=[],
+        halted_operators=[HaltedOperatorRow()],
+        latencies=[],
+    )
+
+    assert "nonce 7 was used by another transaction" in render(nothing)
+    assert "Halted operator wallets: none" in render(replace(nothing, halted_operators=[]))
 
 
 def test_an_exit_that_is_unsold_asks_for_an_operator_and_one_that_waits_does_not() -> None:
@@ -135,6 +161,7 @@ def test_an_exit_that_is_unsold_asks_for_an_operator_and_one_that_waits_does_not
         delayed_entries=[],
         positions=[],
         debts=[],
+        halted_operators=[],
         latencies=[],
     )
 
@@ -160,11 +187,12 @@ def test_a_new_system_shows_empty_tables() -> None:
             delayed_entries=[],
             positions=[],
             debts=[],
+            halted_operators=[],
             latencies=[],
         )
     )
 
-    assert text.count(": none") == 8
+    assert text.count(": none") == 9
 
 
 def test_latency_is_shown_in_milliseconds() -> None:
