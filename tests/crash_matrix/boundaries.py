@@ -46,6 +46,8 @@ class Point:
     """Not reached by a copy whose settlement fails."""
     needs_remainder: bool = False
     """Reached only with the remainder of an exit."""
+    needs_matched_reply: bool = False
+    """Reached only where the venue's reply says that the order was matched."""
     at_start: bool = False
     """Reached by a starting service for an open order that an earlier process has left."""
 
@@ -200,7 +202,12 @@ POINTS = (
         where=POST,
         moments=(Moment.BEFORE, Moment.SENT, Moment.AFTER),
     ),
-    _writes("executor", "have the match saved later", _ORDERS, "save_later"),
+    Point(
+        service="executor",
+        name="have the match saved later",
+        where=f"{_ORDERS}.save_later",
+        needs_matched_reply=True,
+    ),
     _writes("executor", "save the outcome", _ORDERS, "_save_all", moments=STATEMENT),
     _produces("executor", "OrderReported"),
     _commits("executor", "approved-intents"),

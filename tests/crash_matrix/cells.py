@@ -41,6 +41,9 @@ PAPER_VENUE_FAULTS = {
 }
 """The fault of the paper venue that is switched on for it."""
 
+WITHOUT_MATCHED_REPLY = (VenueFault.REPLY_LOST, VenueFault.REPLY_LATE, VenueFault.KILLED_PARTIAL)
+"""Under these the venue's reply to the first post does not say that the order was matched."""
+
 
 class Finding(StrEnum):
     """What can be wrong after a cell was run."""
@@ -142,6 +145,8 @@ def all_cells() -> Iterator[Cell]:
 
 
 def _is_reached(point: Point, venue_fault: VenueFault) -> bool:
+    if point.needs_matched_reply and venue_fault in WITHOUT_MATCHED_REPLY:
+        return False
     if venue_fault is VenueFault.LATE_FAILED and point.needs_settlement:
         return False
     return venue_fault is VenueFault.REMAINDER or not point.needs_remainder
