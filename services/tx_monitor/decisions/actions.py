@@ -30,6 +30,8 @@ INVALID = "the nodes refused the transaction: it can never be valid"
 STUCK = "it is in no block yet: fees are raised"
 NO_GAS_MONEY = "the operator wallet has no money for higher fees"
 GIVING_UP = ((AttemptKind.CANCEL, OVERDUE), (AttemptKind.CANCEL, INVALID))
+NO_MONEY_TO_BEGIN = "the operator wallet has no money for the gas of another transfer"
+NONCE_USED = "its nonce was used for good, and not every node shows by which transaction"
 AT_CAP = "the fees are at their cap"
 TOO_MANY_BUMPS = "the fees were raised as often as they may"
 
@@ -52,7 +54,7 @@ def choose_action(
     if transfer.state not in IN_FLIGHT_STATES or transfer.nonce is None:
         return Wait()
     if seen.final_nonce is not None and seen.final_nonce > transfer.nonce:
-        return Wait()  # used for good: what became of it, the receipts will show
+        return Resend((), NONCE_USED)  # what became of it, the receipts will show
     due = _list_due(transfer, seen, sendings, now=now, policy=policy)
     wanted = _choose_replacement(transfer, seen, sendings, now=now, policy=policy)
     is_given_up = transfer.state is TransferState.SENT and wanted in GIVING_UP
@@ -108,12 +110,44 @@ def find_expired(queued: Sequence[Transfer], *, now: datetime) -> list[Transfer]
     ]
 
 
+def find_first_nonce(next_nonce: int, seen: Seen) -> int | None:
+    """Return the nonce of the next transfer that is begun: the lowest that was never signed and,
+    by every node, never used. None: the nodes differ about that, and a node that names too many
+    would leave a gap that nothing closes.
+    """
+    first = max(next_nonce, seen.nonce_floor)
+    return first if seen.nonce <= first else None
+
+
+def list_wallet_concerns(
+    queued: Sequence[Transfer], open_transfers: Sequence[Transfer], *, next_nonce: int, seen: Seen
+) -> tuple[str, ...]:
+    """Return what an operator should know about the wallet, a sentence for each. Its open transfers
+    and the queued ones are given; ``next_nonce``: the lowest that was never signed.
+    """
+    concerns = []
+    if find_first_nonce(next_nonce, seen) is None:
+        concerns.append(
+            f"nothing is begun: a node counts {seen.nonce} transactions of the wallet, another "
+            f"{seen.nonce_floor}, and tx-monitor signed none from nonce {next_nonce} on"
+        )
+    nonces = [each.nonce for each in open_transfers if each.nonce is not None]
+    if nonces and min(nonces) > seen.nonce:
+        concerns.append(
+            f"nonce {seen.nonce} is used by no transaction: all transfers from nonce {min(nonces)} "
+            "on wait for one"
+        )
+    if queued and not _can_pay(queued[0], _list_flying(open_transfers), seen):
+        concerns.append(NO_MONEY_TO_BEGIN)
+    return tuple(concerns)
+
+
+def _list_flying(transfers: Sequence[Transfer]) -> list[Transfer]:
+    return [each for each in transfers if each.state in IN_FLIGHT_STATES]
+
+
 def _list_in_flight(open_transfers: Sequence[Transfer], operator: str) -> list[Transfer]:
-    return [
-        each
-        for each in open_transfers
-        if each.state in IN_FLIGHT_STATES and each.terms.operator == operator
-    ]
+    return [each for each in _list_flying(open_transfers) if each.terms.operator == operator]
 
 
 def _is_overdue(transfer: Transfer, now: datetime) -> bool:
@@ -166,10 +200,16 @@ def _is_bump_due(
         return False
     if seen.base_fee > last.fees.max_fee:
         return True
-    return (
-        now - last.signed_at >= policy.bump_after
-        and seen.head.number - last.signed_at_block >= policy.bump_after_blocks
+    return now - last.signed_at >= policy.bump_after and _have_passed(
+        policy.bump_after_blocks, since=last.signed_at_block, seen=seen
     )
+
+
+def _have_passed(blocks: int, *, since: int, seen: Seen) -> bool:
+    """Whether so many blocks were built since this one; it counts as passed where the head is below
+    it, because the chain went back, or the node that named it was wrong.
+    """
+    return not 0 <= seen.head.number - since < blocks
 
 
 def _choose_fees(
@@ -227,7 +267,6 @@ def _is_resend_due(
 ) -> bool:
     if now - sending.sent_at >= policy.resend_after:
         return True
-    return (
-        attempt.tx_hash not in seen.pooled
-        and seen.head.number - sending.sent_at_block >= policy.resend_after_blocks
+    return attempt.tx_hash not in seen.pooled and _have_passed(
+        policy.resend_after_blocks, since=sending.sent_at_block, seen=seen
     )

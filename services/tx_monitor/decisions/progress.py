@@ -74,17 +74,21 @@ def apply_seen(transfer: Transfer, seen: Seen, *, policy: Policy) -> Transfer:
     """Return the transfer as of this round. One without a nonce, or that is closed, stays as it is.
 
     What is in a block stays there until the nodes agree on another block at its height: a missing
-    receipt alone means nothing. It is final when the nodes agree on its block, and that this is
-    not above the finalized one. Raises: Transient for an event that cannot be read.
+    receipt alone means nothing. It is judged again by each receipt: one answer may have lacked the
+    logs. It is final when it was so in this block in the round before, and every node was asked for
+    that, the nodes agree on the block and the receipt, and it is not above the finalized one.
+    Raises: Transient for an event that cannot be read.
     """
     if transfer.state not in OPEN_STATES:
         return transfer
     current = _undo_block(transfer, seen) if _is_undone(transfer, seen) else transfer
-    if current.state not in MINED_STATES:
+    if current.state in MINED_STATES:
+        current = _judge_again(current, seen)
+    else:
         current = _find_block(current, seen)
     if current.state in MINED_STATES:
         current = replace(current, lookups_without_trace=0)
-        if _is_final(current, seen):
+        if _is_final(current, transfer, seen):
             current = replace(current, state=FINAL_BY_STATE[current.state])
     else:
         current = _count_lookup(current, seen, policy)
@@ -140,6 +144,22 @@ def _find_block(transfer: Transfer, seen: Seen) -> Transfer:
     )
 
 
+def _judge_again(transfer: Transfer, seen: Seen) -> Transfer:
+    """The mined transfer with the state that this round's receipt shows, if there is one."""
+    receipt = _find_receipt(transfer, seen)
+    if receipt is None:
+        return transfer
+    attempt = next(each for each in transfer.attempts if each.tx_hash == transfer.mined_hash)
+    state, reason = _judge_receipt(transfer, attempt, receipt)
+    return replace(transfer, state=state, reason=reason)
+
+
+def _find_receipt(transfer: Transfer, seen: Seen) -> Receipt | None:
+    """This round's receipt of the mined attempt in the recorded block."""
+    receipt = seen.receipts.get(transfer.mined_hash)
+    return receipt if receipt and receipt.block_hash == transfer.block_hash else None
+
+
 def _judge_receipt(
     transfer: Transfer, attempt: Attempt, receipt: Receipt
 ) -> tuple[TransferState, str]:
@@ -151,11 +171,13 @@ def _judge_receipt(
     return TransferState.REVERTED, WITHOUT_TRANSFER if receipt.succeeded else FAILED
 
 
-def _is_final(transfer: Transfer, seen: Seen) -> bool:
+def _is_final(transfer: Transfer, before: Transfer, seen: Seen) -> bool:
     if seen.finalized is None or transfer.block_number is None:
         return False
     return (
-        transfer.block_number <= seen.finalized.number
+        (before.state, before.block_hash) == (transfer.state, transfer.block_hash)
+        and _find_receipt(transfer, seen) is not None
+        and transfer.block_number <= seen.finalized.number
         and seen.canonical.get(transfer.block_number) == transfer.block_hash
     )
 

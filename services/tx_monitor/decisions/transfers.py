@@ -119,6 +119,8 @@ class Seen:
     """For a transaction that is to be in one of the next blocks."""
     nonce: int
     """How many of the wallet's transactions are in blocks: the highest of the nodes' answers."""
+    nonce_floor: int
+    """The lowest of these answers."""
     final_nonce: int | None
     """The same as of the finalized block; None: not known."""
     gas_balance: int

@@ -1,7 +1,9 @@
 """What several nodes show of an operator wallet, as one. Pure.
 
-A node that is behind counts for nothing. Of the others, the one that shows least decides what is
-final, and each can contradict it: a faulty node can delay a transfer, not close it wrongly.
+A node that is behind, or whose clock is ahead, adds nothing. Of the others, the one that shows
+least decides what is final, and each, also one that is behind, can contradict it: while a right
+node answers, a faulty one can delay a transfer, not close it wrongly. A node that does not answer
+contradicts nobody: one alone is believed.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -47,30 +49,33 @@ class NodeView:
 def merge_views(views: Sequence[NodeView], *, asked: int, now: datetime, policy: Policy) -> Seen:
     """Return what the nodes show together. ``asked``: how many nodes were asked.
 
-    Raises: Transient where none answered.
+    Raises: Transient where none answered that can be believed.
     """
     if not views:
         raise Transient(f"none of {asked} chain nodes answered")
-    current = _list_current(views, policy)
+    believed = _list_believed(views, now, policy)
+    if not believed:
+        raise Transient("the newest blocks of all chain nodes are of the future")
+    current = _list_current(believed, policy)
     best = max(current, key=lambda view: view.head.number)
-    finalized = _agree_on_finalized(current)
-    base_fee = max(view.base_fee for view in current)
+    finalized = _agree_on_finalized(current, believed)
     receipts = _merge_receipts(current, best)
     return Seen(
         head=best.head,
         finalized=finalized,
-        base_fee=base_fee,
+        base_fee=best.base_fee,
         suggested=suggest_fees(
-            base_fee=base_fee, rewards=best.rewards, node_tip=best.node_tip, policy=policy
+            base_fee=best.base_fee, rewards=best.rewards, node_tip=best.node_tip, policy=policy
         ),
         nonce=max(view.nonce for view in current),
+        nonce_floor=min(view.nonce for view in current),
         final_nonce=None if finalized is None else _merge_final_nonces(current),
         gas_balance=min(view.gas_balance for view in current),
         receipts=receipts,
         without_receipt=_find_without_receipt(current),
-        canonical=_agree_on_blocks(current),
+        canonical=_agree_on_blocks(current, believed),
         pooled=frozenset().union(*(view.pooled for view in current), receipts),
-        is_complete=len(views) == asked and _is_complete(current),
+        is_complete=len(current) == asked and _is_complete(current),
         finality_lag=timedelta.max if finalized is None else _age(finalized, now),
     )
 
@@ -83,23 +88,29 @@ def list_concerns(
     concerns = [f"{silent} of {asked} chain nodes did not answer"] if silent > 0 else []
     if not views:
         return tuple(concerns)
-    current = _list_current(views, policy)
+    believed = _list_believed(views, now, policy)
+    current = _list_current(believed, policy) if believed else []
+    concerns += [
+        f"the newest block of node {view.name} is of the future"
+        for view in views
+        if view not in believed
+    ]
     concerns += [
         f"node {view.name} is behind: its head is block {view.head.number}"
-        for view in views
+        for view in believed
         if view not in current
     ]
-    concerns += _list_chain_concerns(current, now=now, policy=policy)
+    concerns += _list_chain_concerns(current, believed, now=now, policy=policy)
     return tuple(concerns)
 
 
 def _list_chain_concerns(
-    current: Sequence[NodeView], *, now: datetime, policy: Policy
+    current: Sequence[NodeView], believed: Sequence[NodeView], *, now: datetime, policy: Policy
 ) -> Iterator[str]:
     named = [(view, block) for view in current if (block := _read_finalized(view)) is not None]
     if not named:
         yield "no node names a finalized block"
-    for height in _find_contradictions(current):
+    for height in _find_contradictions(believed):
         yield f"the nodes contradict one another about block {height}, which is final"
     for tx_hash in _find_disputed(current):
         yield f"the nodes contradict one another about the receipt of {tx_hash}"
@@ -108,6 +119,12 @@ def _list_chain_concerns(
         if lag > policy.max_finality_lag:
             seconds = lag // timedelta(seconds=1)
             yield f"the finalized block of node {view.name} is {seconds} seconds old"
+
+
+def _list_believed(views: Sequence[NodeView], now: datetime, policy: Policy) -> list[NodeView]:
+    """The nodes whose newest block is not of the future: they would make all others look late."""
+    latest = now.timestamp() + policy.max_head_lag.total_seconds()
+    return [view for view in views if view.head.timestamp <= latest]
 
 
 def _list_current(views: Sequence[NodeView], policy: Policy) -> list[NodeView]:
@@ -125,20 +142,20 @@ def _read_finalized(view: NodeView) -> Block | None:
     return None if block is None or block.number > view.head.number else block
 
 
-def _agree_on_finalized(current: Sequence[NodeView]) -> Block | None:
-    """The lowest that a node names; None where none does, or a node contradicts one that is
-    final for another.
+def _agree_on_finalized(current: Sequence[NodeView], believed: Sequence[NodeView]) -> Block | None:
+    """The lowest that a node names; None where none does, or a node, even one that is behind,
+    contradicts one that is final for another.
     """
     named = [block for view in current if (block := _read_finalized(view)) is not None]
-    if not named or _find_contradictions(current):
+    if not named or _find_contradictions(believed):
         return None
     return min(named, key=lambda block: block.number)
 
 
-def _find_contradictions(current: Sequence[NodeView]) -> list[int]:
+def _find_contradictions(views: Sequence[NodeView]) -> list[int]:
     """The heights at or below a finalized block for which nodes have different hashes."""
-    named = [block.number for view in current if (block := _read_finalized(view)) is not None]
-    hashes = _collect_hashes(current)
+    named = [block.number for view in views if (block := _read_finalized(view)) is not None]
+    hashes = _collect_hashes(views)
     return sorted(
         height
         for height, found in hashes.items()
@@ -146,9 +163,9 @@ def _find_contradictions(current: Sequence[NodeView]) -> list[int]:
     )
 
 
-def _collect_hashes(current: Sequence[NodeView]) -> dict[int, set[str]]:
+def _collect_hashes(views: Sequence[NodeView]) -> dict[int, set[str]]:
     hashes: dict[int, set[str]] = {}
-    for view in current:
+    for view in views:
         for height, block_hash in _list_hashes(view):
             hashes.setdefault(height, set()).add(block_hash)
     return hashes
@@ -163,20 +180,30 @@ def _list_hashes(view: NodeView) -> Iterator[tuple[int, str]]:
         yield finalized.number, finalized.hash
 
 
-def _agree_on_blocks(current: Sequence[NodeView]) -> dict[int, str]:
-    """Without the blocks whose receipts differ: nothing in them can become final."""
-    hashes = _collect_hashes(current)
+def _agree_on_blocks(current: Sequence[NodeView], believed: Sequence[NodeView]) -> dict[int, str]:
+    """Without the blocks whose receipts differ, and those that a node must have and did not show:
+    nothing in them can become final.
+    """
+    hashes = _collect_hashes(believed)
     disputed = {receipt.block_number for receipt in _find_disputed(current).values()}
     return {
         height: next(iter(found))
         for height, found in hashes.items()
-        if len(found) == 1 and height not in disputed
+        if len(found) == 1
+        and height not in disputed
+        and all(_has_answered(view, height) for view in current)
     }
 
 
+def _has_answered(view: NodeView, height: int) -> bool:
+    """Whether the node's block at this height is known, or it has none."""
+    return height > view.head.number or any(known == height for known, _ in _list_hashes(view))
+
+
 def _find_disputed(current: Sequence[NodeView]) -> dict[str, Receipt]:
-    """One receipt of each transaction of which two nodes show different outcomes in one block: a
-    node may, for example, lack the logs.
+    """One receipt of each transaction of which two nodes show different outcomes in one block (a
+    node may, for example, lack the logs), or which is in no block for a node to which that block is
+    final.
     """
     outcomes: dict[tuple[str, str], tuple[bool, int]] = {}
     disputed: dict[str, Receipt] = {}
@@ -185,9 +212,19 @@ def _find_disputed(current: Sequence[NodeView]) -> dict[str, Receipt]:
             if receipt is None:
                 continue
             outcome = receipt.succeeded, len(receipt.logs)
-            if outcomes.setdefault((tx_hash, receipt.block_hash), outcome) != outcome:
+            key = tx_hash, receipt.block_hash
+            if outcomes.setdefault(key, outcome) != outcome or _is_denied(receipt, current):
                 disputed[tx_hash] = receipt
     return disputed
+
+
+def _is_denied(receipt: Receipt, current: Sequence[NodeView]) -> bool:
+    return any(
+        view.receipts.get(receipt.tx_hash, receipt) is None
+        and (final := _read_finalized(view)) is not None
+        and final.number >= receipt.block_number
+        for view in current
+    )
 
 
 def _merge_final_nonces(current: Sequence[NodeView]) -> int | None:

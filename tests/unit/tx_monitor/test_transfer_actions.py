@@ -77,10 +77,13 @@ def test_nothing_is_sent_of_what_is_in_a_block_or_closed(state: TransferState) -
     assert choose(transfer, build_seen(**LATER), {}, seconds=99) == Wait()
 
 
-def test_nothing_is_sent_once_the_nonce_is_used_for_good() -> None:
+def test_nothing_is_sent_once_the_nonce_is_used_for_good_and_an_operator_is_told() -> None:
     transfer = build_sent(send_before=START)
 
-    assert choose(transfer, build_seen(nonce=8, final_nonce=8), {}, seconds=99) == Wait()
+    action = choose(transfer, build_seen(nonce=8, final_nonce=8), {}, seconds=99)
+
+    assert isinstance(action, Resend)
+    assert (action.attempts, "used for good" in action.concern) == ((), True)
 
 
 def test_after_a_restart_everything_is_sent_again_the_highest_fee_first() -> None:

@@ -29,6 +29,7 @@ BLOCK = build_block(95)
 IN_BLOCK = {BLOCK.number: BLOCK.hash}
 FINAL_BLOCK = build_block(95)
 NOT_FINAL = build_block(90)
+EARLIER = build_block(94)
 
 
 def apply(transfer: Transfer, seen: Seen) -> Transfer:
@@ -78,8 +79,9 @@ def test_nothing_is_closed_before_its_block_is_final(
 ) -> None:
     """Invariants I7 and I10."""
     transfer = mine(build_sent(*kinds), number, outcome=outcome)
-    still = apply(transfer, build_seen(canonical=IN_BLOCK, finalized=build_block(94)))
-    closed = apply(transfer, build_seen(canonical=IN_BLOCK, finalized=build_block(95)))
+    receipts = build_receipts(transfer, BLOCK, number, outcome=outcome)
+    still = apply(transfer, build_seen(receipts=receipts, canonical=IN_BLOCK, finalized=EARLIER))
+    closed = apply(transfer, build_seen(receipts=receipts, canonical=IN_BLOCK, finalized=BLOCK))
 
     assert (transfer.state, still) == (mined, transfer)
     assert closed.state == final
@@ -109,7 +111,35 @@ def test_a_missing_receipt_alone_un_mines_nothing() -> None:
     without = frozenset({transfer.mined_hash})
 
     assert apply(transfer, build_seen(without_receipt=without, nonce=7)) == transfer
-    assert apply(transfer, build_seen(without_receipt=without, canonical=IN_BLOCK)).state == "final"
+    assert apply(transfer, build_seen(without_receipt=without, canonical=IN_BLOCK)) == transfer
+
+
+def test_what_was_first_seen_in_this_round_is_not_final_yet() -> None:
+    """Only the node that showed the receipt was asked for its block."""
+    transfer = build_sent()
+    seen = build_seen(
+        receipts=build_receipts(transfer, BLOCK), canonical=IN_BLOCK, finalized=FINAL_BLOCK
+    )
+
+    once = apply(transfer, seen)
+
+    assert once.state is TransferState.MINED
+    assert apply(once, seen).state is TransferState.FINAL
+
+
+@pytest.mark.parametrize(("first", "then"), [("nothing", "moved"), ("moved", "nothing")])
+def test_a_receipt_that_lacked_its_logs_is_judged_again(first: str, then: str) -> None:
+    transfer = mine(build_sent(), outcome=first)
+    receipts = build_receipts(transfer, BLOCK, outcome=then)
+
+    corrected = apply(transfer, build_seen(receipts=receipts, canonical=IN_BLOCK))
+    assert corrected.state is (TransferState.MINED if then == "moved" else TransferState.REVERTED)
+    closed = apply(corrected, build_seen(receipts=receipts, canonical=IN_BLOCK))
+
+    moved = then == "moved"
+    assert closed.state is (TransferState.FINAL if moved else TransferState.FINAL_REVERTED)
+    assert bool(closed.reason) == (not moved)
+    assert not corrected.is_reported
 
 
 @pytest.mark.parametrize(

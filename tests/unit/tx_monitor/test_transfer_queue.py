@@ -6,7 +6,12 @@ from typing import Any
 
 import pytest
 
-from services.tx_monitor.decisions.actions import choose_next, find_expired
+from services.tx_monitor.decisions.actions import (
+    choose_next,
+    find_expired,
+    find_first_nonce,
+    list_wallet_concerns,
+)
 from services.tx_monitor.decisions.policy import GWEI
 from services.tx_monitor.decisions.transfers import (
     CLOSED_STATES,
@@ -155,3 +160,45 @@ def test_what_has_a_nonce_neither_expires_nor_gets_another() -> None:
 
     assert find_expired([sent, odd], now=START + SECOND) == []
     assert choose([build_sent(), replace(build_sent(), state=TransferState.QUEUED)]) is None
+
+
+@pytest.mark.parametrize(
+    ("next_nonce", "lowest", "highest", "first"),
+    [
+        (7, 7, 7, 7),
+        (9, 7, 7, 9),
+        (0, 7, 7, 7),
+        (9, 7, 9, 9),
+        (7, 7, 8, None),
+        (0, 7, 10**18, None),
+        (8, 7, 2**63, None),
+    ],
+)
+def test_a_nonce_is_taken_only_where_no_node_names_a_higher_count(
+    next_nonce: int, lowest: int, highest: int, first: int | None
+) -> None:
+    """Invariant I13: a count that is too high would leave a gap that nothing closes."""
+    seen = build_seen(nonce=highest, nonce_floor=lowest)
+
+    assert find_first_nonce(next_nonce, seen) == first
+    concerns = list_wallet_concerns([], [], next_nonce=next_nonce, seen=seen)
+    assert any("nothing is begun" in each for each in concerns) == (first is None)
+
+
+def test_a_gap_before_the_lowest_nonce_is_a_concern() -> None:
+    waiting = open_transfers(3)[1:]
+
+    def list_concerns(nonce: int) -> tuple[str, ...]:
+        return list_wallet_concerns([], waiting, next_nonce=3, seen=build_seen(nonce=nonce))
+
+    assert "nonce 0 is used by no transaction" in list_concerns(0)[0]
+    assert list_concerns(1) == ()
+
+
+def test_no_money_for_the_next_transfer_is_a_concern() -> None:
+    for money, concerned in ((GAS_MONEY, False), (GAS_MONEY - 1, True)):
+        seen = build_seen(gas_balance=money)
+
+        concerns = list_wallet_concerns([queue(token_id=None)], [], next_nonce=7, seen=seen)
+
+        assert bool(concerns) == concerned

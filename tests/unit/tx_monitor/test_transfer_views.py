@@ -1,6 +1,7 @@
 """What nodes show together: the node that shows least decides what is final."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -77,7 +78,7 @@ def test_a_node_that_is_behind_counts_for_nothing() -> None:
 
     seen = merge(current, behind)
 
-    assert seen == merge(current)
+    assert seen == merge(current, asked=2)
     assert find_concerns(current, behind) == ("node b is behind: its head is block 90",)
 
 
@@ -159,9 +160,65 @@ def test_nodes_with_different_heads_do_not_contradict_what_is_final() -> None:
 
 
 def test_a_block_that_one_node_does_not_have_yet_is_canonical_by_the_others() -> None:
-    ahead, short = build_view(blocks={99: name_hash(5)}), build_view("b", blocks={99: None})
+    ahead = build_view(blocks={99: name_hash(5)})
+    short = build_view("b", head=build_block(98), blocks={99: None})
 
     assert merge(ahead, short).canonical[99] == name_hash(5)
+
+
+def test_a_block_that_a_node_has_and_did_not_show_is_not_canonical() -> None:
+    """It was not asked for it, or refused to answer."""
+    shown, silent = build_view(blocks={97: name_hash(5)}), build_view("b", blocks={})
+
+    assert 97 not in merge(shown, silent).canonical
+    assert merge(shown).canonical[97] == name_hash(5)
+
+
+def test_a_receipt_that_another_node_denies_of_a_final_block_is_disputed() -> None:
+    receipt = build_receipt(TX, build_block(95))
+    blocks = {95: build_block(95).hash}
+    shows = build_view(receipts={TX: receipt}, blocks=blocks)
+    denies = build_view("b", receipts={TX: None}, blocks=blocks)
+    is_late = replace(denies, finalized=build_block(94))
+
+    assert (merge(shows, denies).receipts, 95 in merge(shows, denies).canonical) == ({}, False)
+    assert merge(shows, is_late).receipts == {TX: receipt}
+    assert any("about the receipt" in each for each in find_concerns(shows, denies))
+
+
+@pytest.mark.parametrize("age", [-11, -3_600])
+def test_a_node_whose_head_is_of_the_future_is_not_believed(age: int) -> None:
+    liar = build_view(
+        "b",
+        head=build_block(10**6, 1, age=age * SECOND),
+        finalized=build_block(10**6 - 4, 1, age=age * SECOND),
+        nonce=10**6,
+        blocks={95: name_hash(0xBAD)},
+    )
+    right = build_view(blocks={95: build_block(95).hash})
+
+    assert merge(right, liar) == merge(right, asked=2)
+    assert find_concerns(right, liar) == ("the newest block of node b is of the future",)
+    with pytest.raises(Transient, match="of the future"):
+        merge(liar)
+
+
+def test_a_node_that_is_behind_still_contradicts_what_is_final() -> None:
+    on_fork = build_view(blocks={90: name_hash(0xBAD)})
+    behind = build_view(
+        "b", head=build_block(92, age=11 * SECOND), blocks={90: build_block(90).hash}
+    )
+
+    seen = merge(on_fork, behind)
+
+    assert (seen.finalized, 90 in seen.canonical) == (None, False)
+    assert any("about block 90" in each for each in find_concerns(on_fork, behind))
+
+
+def test_the_lowest_and_the_highest_count_of_transactions_are_kept() -> None:
+    seen = merge(build_view(nonce=7), build_view("b", nonce=9))
+
+    assert (seen.nonce_floor, seen.nonce) == (7, 9)
 
 
 def test_a_receipt_from_a_block_that_its_node_has_left_is_of_neither_kind() -> None:

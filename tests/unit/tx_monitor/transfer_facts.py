@@ -132,6 +132,7 @@ def build_seen(**changes: Any) -> Seen:
         base_fee=50 * GWEI,
         suggested=Fees(max_fee=130 * GWEI, tip=30 * GWEI),
         nonce=7,
+        nonce_floor=changes.get("nonce", 7),
         final_nonce=7,
         gas_balance=10**19,
         receipts={},
