@@ -1,0 +1,178 @@
+"""The state of a transfer, from what the nodes show of its attempts. Pure."""
+
+from dataclasses import replace
+
+from services.tx_monitor.decisions.policy import Policy
+from services.tx_monitor.decisions.transfers import (
+    MINED_STATES,
+    OPEN_STATES,
+    Attempt,
+    AttemptKind,
+    Seen,
+    Terms,
+    Transfer,
+)
+from shared.chain.blocks import Receipt
+from shared.chain.transfer_calls import Movement, shows_movement
+from shared.messages.transfers import Direction, TransferState
+
+FINAL_BY_STATE = {
+    TransferState.MINED: TransferState.FINAL,
+    TransferState.REVERTED: TransferState.FINAL_REVERTED,
+    TransferState.CANCEL_MINED: TransferState.CANCELLED,
+}
+BEFORE_BLOCK_STATES = frozenset(
+    {TransferState.QUEUED, TransferState.SENT, TransferState.CANCELLING}
+)
+FAILED = "the transaction reverted"
+WITHOUT_TRANSFER = "the transaction succeeded without the transfer"
+CANCELLED = "a transaction that does nothing took its place"
+NONCE_USED = (
+    "its nonce was used by a transaction that is not known here: whether it was transferred must "
+    "be looked up"
+)
+
+
+def build_movement(terms: Terms) -> Movement:
+    """Return what the request moves on the chain."""
+    return Movement(
+        operator=terms.operator,
+        proxy=terms.proxy,
+        to_proxy=terms.direction is Direction.TO_PROXY,
+        token_id=None if terms.token_id is None else int(terms.token_id),
+        amount=terms.amount,
+    )
+
+
+def add_attempt(transfer: Transfer, attempt: Attempt, *, nonce: int, reason: str = "") -> Transfer:
+    """Return the transfer with its first, or another, signed attempt, as it is to be recorded.
+
+    Raises: ValueError where recording it could double or lose money: it would be a bug.
+    """
+    last = transfer.attempts[-1] if transfer.attempts else None
+    if transfer.nonce not in (None, nonce) or attempt.number != len(transfer.attempts) + 1:
+        raise ValueError(f"{transfer.terms.request_id}: an attempt out of turn")
+    if transfer.state not in BEFORE_BLOCK_STATES or (transfer.nonce is None) != (last is None):
+        raise ValueError(f"{transfer.terms.request_id}: no attempt while {transfer.state}")
+    if last is not None and last.kind is AttemptKind.CANCEL and attempt.kind is not last.kind:
+        raise ValueError(f"{transfer.terms.request_id}: a transfer after it was cancelled")
+    is_cancel = attempt.kind is AttemptKind.CANCEL
+    return replace(
+        transfer,
+        state=TransferState.CANCELLING if is_cancel else TransferState.SENT,
+        reason=(transfer.reason or reason) if is_cancel else "",
+        nonce=nonce,
+        attempts=(*transfer.attempts, attempt),
+        is_reported=transfer.is_reported and transfer.attempts != () and not is_cancel,
+    )
+
+
+def apply_seen(transfer: Transfer, seen: Seen, *, policy: Policy) -> Transfer:
+    """Return the transfer as of this round. One without a nonce, or that is closed, stays as it is.
+
+    What is in a block stays there until the nodes agree on another block at its height: a missing
+    receipt alone means nothing. It is final when the nodes agree on its block, and that this is
+    not above the finalized one. Raises: Transient for an event that cannot be read.
+    """
+    if transfer.state not in OPEN_STATES:
+        return transfer
+    current = _undo_block(transfer, seen) if _is_undone(transfer, seen) else transfer
+    if current.state not in MINED_STATES:
+        current = _find_block(current, seen)
+    if current.state in MINED_STATES:
+        current = replace(current, lookups_without_trace=0)
+        if _is_final(current, seen):
+            current = replace(current, state=FINAL_BY_STATE[current.state])
+    else:
+        current = _count_lookup(current, seen, policy)
+    is_same = _describe_outcome(current) == _describe_outcome(transfer)
+    return replace(current, is_reported=transfer.is_reported and is_same)
+
+
+def _describe_outcome(transfer: Transfer) -> tuple[object, ...]:
+    """What is reported of it."""
+    return transfer.state, transfer.mined_hash, transfer.block_number, transfer.block_hash
+
+
+def _is_undone(transfer: Transfer, seen: Seen) -> bool:
+    """Whether the nodes agree on another block at the height of the transfer's."""
+    if transfer.state not in MINED_STATES or transfer.block_number is None:
+        return False
+    return seen.canonical.get(transfer.block_number, transfer.block_hash) != transfer.block_hash
+
+
+def _undo_block(transfer: Transfer, seen: Seen) -> Transfer:
+    """The transfer in no block: any attempt may be mined again."""
+    is_cancelling = any(each.kind is AttemptKind.CANCEL for each in transfer.attempts)
+    return replace(
+        transfer,
+        state=TransferState.CANCELLING if is_cancelling else TransferState.SENT,
+        reason=transfer.reason if transfer.state is TransferState.CANCEL_MINED else "",
+        mined_hash="",
+        block_number=None,
+        block_hash="",
+    )
+
+
+def _find_block(transfer: Transfer, seen: Seen) -> Transfer:
+    """The transfer as mined, where one of its attempts is in a block."""
+    found = [
+        (attempt, receipt)
+        for attempt in transfer.attempts
+        if (receipt := seen.receipts.get(attempt.tx_hash)) is not None
+        and seen.canonical.get(receipt.block_number, receipt.block_hash) == receipt.block_hash
+    ]
+    if not found:
+        return transfer
+    # Two can only be from nodes with different chains: the block that the nodes agree on counts.
+    attempt, receipt = max(found, key=lambda each: each[1].block_number in seen.canonical)
+    state, reason = _judge_receipt(transfer, attempt, receipt)
+    return replace(
+        transfer,
+        state=state,
+        reason=reason,
+        mined_hash=attempt.tx_hash,
+        block_number=receipt.block_number,
+        block_hash=receipt.block_hash,
+    )
+
+
+def _judge_receipt(
+    transfer: Transfer, attempt: Attempt, receipt: Receipt
+) -> tuple[TransferState, str]:
+    """The state that the receipt shows, and why nothing was transferred."""
+    if attempt.kind is AttemptKind.CANCEL:
+        return TransferState.CANCEL_MINED, transfer.reason or CANCELLED
+    if shows_movement(receipt, build_movement(transfer.terms)):
+        return TransferState.MINED, ""
+    return TransferState.REVERTED, WITHOUT_TRANSFER if receipt.succeeded else FAILED
+
+
+def _is_final(transfer: Transfer, seen: Seen) -> bool:
+    if seen.finalized is None or transfer.block_number is None:
+        return False
+    return (
+        transfer.block_number <= seen.finalized.number
+        and seen.canonical.get(transfer.block_number) == transfer.block_hash
+    )
+
+
+def _count_lookup(transfer: Transfer, seen: Seen, policy: Policy) -> Transfer:
+    """The transfer as lost, where another transaction has used its nonce for good."""
+    if not _is_without_trace(transfer, seen):
+        return replace(transfer, lookups_without_trace=0)
+    lookups = transfer.lookups_without_trace + 1
+    if lookups < policy.lookups_until_lost:
+        return replace(transfer, lookups_without_trace=lookups)
+    return replace(
+        transfer, state=TransferState.LOST, reason=NONCE_USED, lookups_without_trace=lookups
+    )
+
+
+def _is_without_trace(transfer: Transfer, seen: Seen) -> bool:
+    """Whether the nonce was used in a final block, and by every node no attempt is in any."""
+    if transfer.nonce is None or seen.final_nonce is None or not seen.is_complete:
+        return False
+    return seen.final_nonce > transfer.nonce and all(
+        attempt.tx_hash in seen.without_receipt for attempt in transfer.attempts
+    )

@@ -1,0 +1,239 @@
+"""What several nodes show of an operator wallet, as one. Pure.
+
+A node that is behind counts for nothing. Of the others, the one that shows least decides what is
+final, and each can contradict it: a faulty node can delay a transfer, not close it wrongly.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from services.tx_monitor.decisions.fees import suggest_fees
+from services.tx_monitor.decisions.policy import Policy
+from services.tx_monitor.decisions.transfers import Seen
+from shared.chain.blocks import Block, Receipt
+from shared.domain.errors import Transient
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeView:
+    """What one node answered in one round."""
+
+    name: str
+    """Which node; not its address, which may contain a key."""
+    head: Block
+    finalized: Block | None
+    """None: it names none."""
+    base_fee: int
+    """Of the next block, in wei."""
+    rewards: tuple[int, ...]
+    """The tips that were paid in the last blocks, in wei."""
+    node_tip: int | None
+    """The tip that it advises, in wei; None: it does not."""
+    nonce: int
+    """How many of the wallet's transactions are in its blocks."""
+    final_nonce: int | None
+    """The same as of its finalized block; None: not known."""
+    gas_balance: int
+    """The wallet's POL, in wei."""
+    receipts: Mapping[str, Receipt | None]
+    """By transaction; None: in no block. One that is missing could not be read."""
+    pooled: frozenset[str]
+    """The transactions that it has, in its pool or in a block."""
+    blocks: Mapping[int, str | None]
+    """Hashes by height; None: above its head. One that is missing could not be read."""
+
+
+def merge_views(views: Sequence[NodeView], *, asked: int, now: datetime, policy: Policy) -> Seen:
+    """Return what the nodes show together. ``asked``: how many nodes were asked.
+
+    Raises: Transient where none answered.
+    """
+    if not views:
+        raise Transient(f"none of {asked} chain nodes answered")
+    current = _list_current(views, policy)
+    best = max(current, key=lambda view: view.head.number)
+    finalized = _agree_on_finalized(current)
+    base_fee = max(view.base_fee for view in current)
+    receipts = _merge_receipts(current, best)
+    return Seen(
+        head=best.head,
+        finalized=finalized,
+        base_fee=base_fee,
+        suggested=suggest_fees(
+            base_fee=base_fee, rewards=best.rewards, node_tip=best.node_tip, policy=policy
+        ),
+        nonce=max(view.nonce for view in current),
+        final_nonce=None if finalized is None else _merge_final_nonces(current),
+        gas_balance=min(view.gas_balance for view in current),
+        receipts=receipts,
+        without_receipt=_find_without_receipt(current),
+        canonical=_agree_on_blocks(current),
+        pooled=frozenset().union(*(view.pooled for view in current), receipts),
+        is_complete=len(views) == asked and _is_complete(current),
+        finality_lag=timedelta.max if finalized is None else _age(finalized, now),
+    )
+
+
+def list_concerns(
+    views: Sequence[NodeView], *, asked: int, now: datetime, policy: Policy
+) -> tuple[str, ...]:
+    """Return what an operator should know about the nodes, a sentence for each."""
+    silent = asked - len(views)
+    concerns = [f"{silent} of {asked} chain nodes did not answer"] if silent > 0 else []
+    if not views:
+        return tuple(concerns)
+    current = _list_current(views, policy)
+    concerns += [
+        f"node {view.name} is behind: its head is block {view.head.number}"
+        for view in views
+        if view not in current
+    ]
+    concerns += _list_chain_concerns(current, now=now, policy=policy)
+    return tuple(concerns)
+
+
+def _list_chain_concerns(
+    current: Sequence[NodeView], *, now: datetime, policy: Policy
+) -> Iterator[str]:
+    named = [(view, block) for view in current if (block := _read_finalized(view)) is not None]
+    if not named:
+        yield "no node names a finalized block"
+    for height in _find_contradictions(current):
+        yield f"the nodes contradict one another about block {height}, which is final"
+    for tx_hash in _find_disputed(current):
+        yield f"the nodes contradict one another about the receipt of {tx_hash}"
+    for view, block in named:
+        lag = _age(block, now)
+        if lag > policy.max_finality_lag:
+            seconds = lag // timedelta(seconds=1)
+            yield f"the finalized block of node {view.name} is {seconds} seconds old"
+
+
+def _list_current(views: Sequence[NodeView], policy: Policy) -> list[NodeView]:
+    """The nodes that are up to date: not behind the newest head."""
+    newest = max(view.head.timestamp for view in views)
+    allowed = policy.max_head_lag // timedelta(seconds=1)
+    return [view for view in views if newest - view.head.timestamp <= allowed]
+
+
+def _read_finalized(view: NodeView) -> Block | None:
+    """The node's finalized block; None also where that is above its head: nothing is known of it
+    then.
+    """
+    block = view.finalized
+    return None if block is None or block.number > view.head.number else block
+
+
+def _agree_on_finalized(current: Sequence[NodeView]) -> Block | None:
+    """The lowest that a node names; None where none does, or a node contradicts one that is
+    final for another.
+    """
+    named = [block for view in current if (block := _read_finalized(view)) is not None]
+    if not named or _find_contradictions(current):
+        return None
+    return min(named, key=lambda block: block.number)
+
+
+def _find_contradictions(current: Sequence[NodeView]) -> list[int]:
+    """The heights at or below a finalized block for which nodes have different hashes."""
+    named = [block.number for view in current if (block := _read_finalized(view)) is not None]
+    hashes = _collect_hashes(current)
+    return sorted(
+        height
+        for height, found in hashes.items()
+        if len(found) > 1 and height <= max(named, default=-1)
+    )
+
+
+def _collect_hashes(current: Sequence[NodeView]) -> dict[int, set[str]]:
+    hashes: dict[int, set[str]] = {}
+    for view in current:
+        for height, block_hash in _list_hashes(view):
+            hashes.setdefault(height, set()).add(block_hash)
+    return hashes
+
+
+def _list_hashes(view: NodeView) -> Iterator[tuple[int, str]]:
+    """Every block that the node calls canonical."""
+    yield from ((height, each) for height, each in view.blocks.items() if each is not None)
+    yield view.head.number, view.head.hash
+    finalized = _read_finalized(view)
+    if finalized is not None:
+        yield finalized.number, finalized.hash
+
+
+def _agree_on_blocks(current: Sequence[NodeView]) -> dict[int, str]:
+    """Without the blocks whose receipts differ: nothing in them can become final."""
+    hashes = _collect_hashes(current)
+    disputed = {receipt.block_number for receipt in _find_disputed(current).values()}
+    return {
+        height: next(iter(found))
+        for height, found in hashes.items()
+        if len(found) == 1 and height not in disputed
+    }
+
+
+def _find_disputed(current: Sequence[NodeView]) -> dict[str, Receipt]:
+    """One receipt of each transaction of which two nodes show different outcomes in one block: a
+    node may, for example, lack the logs.
+    """
+    outcomes: dict[tuple[str, str], tuple[bool, int]] = {}
+    disputed: dict[str, Receipt] = {}
+    for view in current:
+        for tx_hash, receipt in view.receipts.items():
+            if receipt is None:
+                continue
+            outcome = receipt.succeeded, len(receipt.logs)
+            if outcomes.setdefault((tx_hash, receipt.block_hash), outcome) != outcome:
+                disputed[tx_hash] = receipt
+    return disputed
+
+
+def _merge_final_nonces(current: Sequence[NodeView]) -> int | None:
+    """The lowest; None where a node names a finalized block and not this."""
+    nonces = [view.final_nonce for view in current if _read_finalized(view) is not None]
+    known = [nonce for nonce in nonces if nonce is not None]
+    return min(known) if known and len(known) == len(nonces) else None
+
+
+def _merge_receipts(current: Sequence[NodeView], best: NodeView) -> dict[str, Receipt]:
+    """A receipt of each transaction that is in a block; of different ones, that of the best node.
+
+    One whose block is not in the node's own chain any more is of neither kind: it is read again.
+    """
+    receipts: dict[str, Receipt] = {}
+    for view in [*(each for each in current if each is not best), best]:
+        for tx_hash, receipt in view.receipts.items():
+            if receipt is not None and _is_own_block(view, receipt):
+                receipts[tx_hash] = receipt
+    for tx_hash in _find_disputed(current):
+        receipts.pop(tx_hash, None)
+    return receipts
+
+
+def _is_own_block(view: NodeView, receipt: Receipt) -> bool:
+    known = view.blocks.get(receipt.block_number)
+    return known is None or known == receipt.block_hash
+
+
+def _find_without_receipt(current: Sequence[NodeView]) -> frozenset[str]:
+    hashes = {tx_hash for view in current for tx_hash in view.receipts}
+    return frozenset(
+        tx_hash
+        for tx_hash in hashes
+        if all(view.receipts.get(tx_hash, "not read") is None for view in current)
+    )
+
+
+def _is_complete(current: Sequence[NodeView]) -> bool:
+    """Whether each answered what another was asked too."""
+    transactions = {tx_hash for view in current for tx_hash in view.receipts}
+    heights = {height for view in current for height in view.blocks}
+    return all(
+        transactions <= view.receipts.keys() and heights <= view.blocks.keys() for view in current
+    )
+
+
+def _age(block: Block, now: datetime) -> timedelta:
+    return max(now - datetime.fromtimestamp(block.timestamp, tz=UTC), timedelta(0))
