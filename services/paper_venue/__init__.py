@@ -18,6 +18,7 @@ faults      the faults, the venue's clock, and what they do to requests
 lifecycle   an order's way from acceptance to settlement, and what is published about it
 chain       contracts, wallets, conditions and settlement on the local chain
 clob, sockets, data_api, gamma, relayer    the public protocols; none imports another
+polygon_node    a node like Polygon's in front of the chain, started by itself
 world       simulated markets and traders
 recordings  recording a venue, and playing a recording
 control     /control/*, and scenarios

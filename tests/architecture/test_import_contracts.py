@@ -11,7 +11,7 @@ from tests.architecture import project
 PIPELINE = ("ingest", "pricer", "preflight", "executor", "tx_monitor", "debt_recovery")
 LAYERS = ("__main__", "app", "adapters", "settings", "handler", "decisions")
 ROOMS = ("exchange", "lifecycle", "http", "faults", "chain", "world", "recordings", "control")
-PROTOCOLS = ("clob", "sockets", "data_api", "gamma", "relayer")
+PROTOCOLS = ("clob", "sockets", "data_api", "gamma", "relayer", "polygon_node")
 VENUE = ("__main__", "app", "population", "serving", "settings", "periodic", *PROTOCOLS, *ROOMS)
 SHARED = ("domain", "messages", "chain", "db", "observe", "polymarket", "streams", "testing")
 

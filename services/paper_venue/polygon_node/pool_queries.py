@@ -1,0 +1,173 @@
+"""Answers what only this node knows: the pool, and the fees that it asks for."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from services.paper_venue.polygon_node import fees
+from services.paper_venue.polygon_node.pool import Pooled
+from services.paper_venue.polygon_node.refusals import INVALID_PARAMS, Refused
+from services.paper_venue.polygon_node.transactions import Transaction
+from services.paper_venue.polygon_node.views import parse_number
+
+if TYPE_CHECKING:
+    from services.paper_venue.polygon_node.node import PolygonNode
+
+Json = dict[str, Any]
+
+MAX_HISTORY = 1_024
+"""Blocks of one eth_feeHistory, as in go-ethereum."""
+TIP_BLOCKS = 20
+"""Blocks whose tips eth_maxPriorityFeePerGas looks at, as in go-ethereum."""
+
+
+def require_param(params: Sequence[Any], position: int) -> Any:
+    """Raises: Refused."""
+    if position >= len(params):
+        raise Refused(f"missing value for required argument {position}", INVALID_PARAMS)
+    return params[position]
+
+
+class PoolQueries:
+    """The methods that this node answers instead of anvil."""
+
+    def __init__(self, node: "PolygonNode") -> None:
+        self._node = node
+        self.handlers: dict[str, Callable[[Sequence[Any]], Awaitable[Any]]] = {
+            "eth_sendRawTransaction": self._send,
+            "txpool_status": self._count,
+            "txpool_content": self._list_content,
+            "txpool_contentFrom": self._list_content_from,
+            "evm_mine": self._mine,
+            "anvil_mine": self._mine_blocks,
+            "hardhat_mine": self._mine_blocks,
+        }
+
+    async def count_pending(self, address: str, *, latest: int) -> int:
+        """The next nonce of an account after what is pending; ``latest``: after what is mined."""
+        return latest + len(self._node.pool.list_pending(_find_sender(self._node, address), latest))
+
+    async def suggest_tip(self, *, head: int) -> int:
+        """In wei per gas; ``head``: the last block that is looked at."""
+        paid = []
+        for number in range(max(0, head - TIP_BLOCKS + 1), head + 1):
+            paid += await self._fetch_paid_tips(await self._fetch_header(number))
+        return fees.suggest_tip(paid, floor=self._node.pool.limits.tip_floor)
+
+    async def suggest_gas_price(self, *, head: int) -> int:
+        """In wei per gas."""
+        base_fee = int((await self._fetch_header(head))["baseFeePerGas"], 16)
+        return base_fee + await self.suggest_tip(head=head)
+
+    async def build_fee_history(self, params: Sequence[Any], *, head: int) -> Json:
+        """The answer of eth_feeHistory. ``head``: the block that ``latest`` is. Raises: Refused."""
+        count, newest = require_param(params, 0), parse_number(require_param(params, 1))
+        last = head if newest is None else newest
+        if last > head:
+            raise Refused(f"request beyond head block: requested {last}, head {head}")
+        wanted = int(count, 16) if isinstance(count, str) else int(count)
+        first = max(0, last - min(wanted, MAX_HISTORY) + 1)
+        percentiles = params[2] if len(params) > 2 else None
+        headers = [await self._fetch_header(number) for number in range(first, last + 1)]
+        history: Json = {
+            "oldestBlock": hex(first),
+            "baseFeePerGas": [
+                *(each["baseFeePerGas"] for each in headers),
+                hex(await self._find_base_fee_after(last)),
+            ],
+            "gasUsedRatio": [
+                int(each["gasUsed"], 16) / int(each["gasLimit"], 16) for each in headers
+            ],
+        }
+        if percentiles:
+            history["reward"] = [
+                [
+                    hex(reward)
+                    for reward in fees.compute_rewards(
+                        await self._fetch_paid_tips(each), percentiles
+                    )
+                ]
+                for each in headers
+            ]
+        return history
+
+    async def _send(self, params: Sequence[Any]) -> str:
+        return await self._node.send(require_param(params, 0))
+
+    async def _mine(self, params: Sequence[Any]) -> str:
+        await self._node.mine()
+        return "0x0"
+
+    async def _mine_blocks(self, params: Sequence[Any]) -> None:
+        count, interval = [*params, *(None, None)][:2]
+        for number in range(_parse_count(count, default=1)):
+            if number and interval is not None:
+                await self._node.upstream.call(
+                    "evm_increaseTime", _parse_count(interval, default=0)
+                )
+            await self._node.mine()
+
+    async def _count(self, params: Sequence[Any]) -> Json:
+        grouped = await self._group()
+        return {
+            name: hex(sum(len(each) for each in by_sender.values()))
+            for name, by_sender in grouped.items()
+        }
+
+    async def _list_content(self, params: Sequence[Any]) -> Json:
+        return {
+            name: {sender: _by_nonce(each) for sender, each in by_sender.items()}
+            for name, by_sender in (await self._group()).items()
+        }
+
+    async def _list_content_from(self, params: Sequence[Any]) -> Json:
+        sender = _find_sender(self._node, require_param(params, 0))
+        return {
+            name: _by_nonce(by_sender.get(sender, []))
+            for name, by_sender in (await self._group()).items()
+        }
+
+    async def _group(self) -> dict[str, dict[str, list[Pooled]]]:
+        """The pool's content by state and sender."""
+        pool = self._node.pool
+        accounts = await self._node.upstream.fetch_accounts(pool.senders)
+        pending = {each: pool.list_pending(each, state.nonce) for each, state in accounts.items()}
+        queued = {each: pool.list_queued(each, state.nonce) for each, state in accounts.items()}
+        return {
+            "pending": {sender: each for sender, each in pending.items() if each},
+            "queued": {sender: each for sender, each in queued.items() if each},
+        }
+
+    async def _find_base_fee_after(self, number: int) -> int:
+        """The base fee of a block that may not be built yet."""
+        if number >= int((await self._node.upstream.fetch_header())["number"], 16):
+            return await self._node.producer.fetch_base_fee()
+        return int((await self._fetch_header(number + 1))["baseFeePerGas"], 16)
+
+    async def _fetch_header(self, number: int) -> Json:
+        return await self._node.upstream.fetch_header(hex(number))
+
+    async def _fetch_paid_tips(self, header: Json) -> list[fees.PaidTip]:
+        if not header["transactions"]:
+            return []
+        receipts = await self._node.upstream.call("eth_getBlockReceipts", header["number"])
+        return fees.list_paid_tips(header, receipts or [])
+
+
+def find_pooled(node: "PolygonNode", tx_hash: Any) -> Transaction | None:
+    """The transaction, if it is in the pool."""
+    return node.pool.find(tx_hash) if isinstance(tx_hash, str) else None
+
+
+def _find_sender(node: "PolygonNode", address: str) -> str:
+    """The address as the pool spells it."""
+    return next((each for each in node.pool.senders if each.lower() == address.lower()), address)
+
+
+def _by_nonce(pooled: Sequence[Pooled]) -> Json:
+    return {str(each.transaction.nonce): each.transaction.build_json() for each in pooled}
+
+
+def _parse_count(value: Any, *, default: int) -> int:
+    if value is None:
+        return default
+    return int(value, 16) if isinstance(value, str) else int(value)
