@@ -42,6 +42,12 @@ def raise_fees(last: Fees, suggested: Fees, *, bumps: int, cap: int) -> Fees | N
     return Fees(max_fee=max_fee, tip=min(max(wanted.tip, suggested.tip), max_fee))
 
 
+def is_replacement(last: Fees, fees: Fees) -> bool:
+    """Whether both fees are so much higher that every pool replaces the one by the other."""
+    lowest = _raise_both(last, MIN_RAISE_PERCENT)
+    return fees.max_fee >= lowest.max_fee and fees.tip >= lowest.tip
+
+
 def _raise_both(fees: Fees, percent: int) -> Fees:
     return Fees(max_fee=_raise_by(fees.max_fee, percent), tip=_raise_by(fees.tip, percent))
 

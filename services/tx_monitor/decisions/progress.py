@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from services.tx_monitor.decisions.fees import is_replacement
 from services.tx_monitor.decisions.policy import Policy
 from services.tx_monitor.decisions.transfers import (
     MINED_STATES,
@@ -56,6 +57,8 @@ def add_attempt(transfer: Transfer, attempt: Attempt, *, nonce: int, reason: str
         raise ValueError(f"{transfer.terms.request_id}: no attempt while {transfer.state}")
     if last is not None and last.kind is AttemptKind.CANCEL and attempt.kind is not last.kind:
         raise ValueError(f"{transfer.terms.request_id}: a transfer after it was cancelled")
+    if last is not None and not is_replacement(last.fees, attempt.fees):
+        raise ValueError(f"{transfer.terms.request_id}: fees that no pool replaces an attempt for")
     is_cancel = attempt.kind is AttemptKind.CANCEL
     return replace(
         transfer,
