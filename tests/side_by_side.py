@@ -15,6 +15,7 @@ WITH_ONE_VENUE = (
     "tests/integration/executor",
     "tests/integration/ingest",
     "tests/integration/paper_venue",
+    "tests/integration/polygon_node",
     "tests/integration/pricer",
     "tests/integration/tx_monitor",
 )

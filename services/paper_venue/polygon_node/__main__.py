@@ -17,9 +17,7 @@ async def serve(anvil: str, ports: list[int], *, block_seconds: float | None) ->
     stop = asyncio.Event()
     for signum in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(signum, stop.set)
-    async with PolygonNode(anvil, block_seconds=block_seconds) as node:
-        for port in ports:
-            await node.open_front(port=port)
+    async with PolygonNode(anvil, block_seconds=block_seconds, ports=ports) as node:
         sys.stdout.write(" ".join(each.url for each in node.fronts) + "\n")
         sys.stdout.flush()
         await stop.wait()

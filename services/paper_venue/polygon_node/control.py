@@ -26,7 +26,11 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from services.paper_venue.polygon_node.faults import RpcFault, RpcFaultOptions, RpcFaults
-from services.paper_venue.polygon_node.pool_queries import require_param
+from services.paper_venue.polygon_node.parameters import (
+    parse_flag,
+    parse_quantity,
+    require_param,
+)
 from services.paper_venue.polygon_node.refusals import INVALID_PARAMS, Refused
 
 if TYPE_CHECKING:
@@ -70,16 +74,16 @@ class Control:
         }
 
     async def _mine(self, params: Sequence[Any]) -> str:
-        return hex(await self._node.mine(_parse_quantity(params[0]) if params else 1))
+        return hex(await self._node.mine(parse_quantity(params[0]) if params else 1))
 
     async def _set_mining(self, params: Sequence[Any]) -> bool:
         before = self._node.is_mining
-        self._node.is_mining = _require_flag(params)
+        self._node.is_mining = parse_flag(require_param(params, 0))
         return before
 
     async def _set_base_fee(self, params: Sequence[Any]) -> None:
         given = require_param(params, 0)
-        self._node.set_base_fee(None if given is None else _parse_quantity(given))
+        self._node.set_base_fee(None if given is None else parse_quantity(given))
 
     async def _hold(self, params: Sequence[Any]) -> None:
         self._node.hold(str(require_param(params, 0)))
@@ -104,7 +108,7 @@ class Control:
         }
 
     async def _stall_finality(self, params: Sequence[Any]) -> None:
-        await self._node.stall_finality(stalled=_require_flag(params))
+        await self._node.stall_finality(stalled=parse_flag(require_param(params, 0)))
 
     async def _show_faults(self, params: Sequence[Any]) -> Json:
         faults = self._choose_front(params, 0)
@@ -129,28 +133,10 @@ class Control:
     def _choose_front(self, params: Sequence[Any], position: int) -> RpcFaults:
         if position >= len(params):
             return self._faults
-        number = _parse_quantity(params[position])
+        number = parse_quantity(params[position])
         if number >= len(self._node.fronts):
             raise Refused(f"there is no front {number}", INVALID_PARAMS)
         return self._node.fronts[number].faults
-
-
-def _parse_quantity(value: Any) -> int:
-    """Raises: Refused."""
-    try:
-        number = int(value, 16) if isinstance(value, str) else int(value)
-    except (TypeError, ValueError) as error:
-        raise Refused(f"not a quantity: {value!r}", INVALID_PARAMS) from error
-    if number < 0:
-        raise Refused(f"a quantity below 0: {number}", INVALID_PARAMS)
-    return number
-
-
-def _require_flag(params: Sequence[Any]) -> bool:
-    given = require_param(params, 0)
-    if not isinstance(given, bool):
-        raise Refused(f"neither true nor false: {given!r}", INVALID_PARAMS)
-    return given
 
 
 def _explain(error: ValidationError) -> Refused:

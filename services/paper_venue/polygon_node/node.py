@@ -42,8 +42,10 @@ class PolygonNode:
         *,
         limits: PoolLimits | None = None,
         block_seconds: float | None = None,
+        ports: Sequence[int] = (0,),
     ) -> None:
         """``block_seconds``: from one block to the next; None: blocks are built by ``mine`` alone.
+        ``ports``: of the fronts that it begins with; 0: any free one.
 
         Nobody else may mine on the anvil or send transactions to it, except in its automine mode.
         """
@@ -56,16 +58,20 @@ class PolygonNode:
         self.is_mining = True
         """Whether blocks are built by time; has no effect without ``block_seconds``."""
         self._block_seconds = block_seconds
+        self._ports = tuple(ports)
         self._lock = asyncio.Lock()
         self._closing = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
+        """Raises: Transient where anvil does not answer; OSError where a port is taken."""
         async with AsyncExitStack() as closing:
             closing.push_async_callback(self.upstream.close)
             await self.upstream.fetch_header()
             if self._block_seconds is not None:
                 timer = asyncio.create_task(self._mine_periodically(self._block_seconds))
                 closing.push_async_callback(_cancel, timer)
+            for port in self._ports:
+                await self._add_front(closing, host=HOST, port=port)
             self._closing = closing.pop_all()
         return self
 
@@ -77,15 +83,17 @@ class PolygonNode:
     ) -> None:
         await self._closing.__aexit__(kind, error, trace)
 
+    @property
+    def url(self) -> str:
+        """The address of the first front."""
+        return self.fronts[0].url
+
     async def open_front(self, *, port: int = 0, host: str = HOST) -> Front:
         """Serve JSON-RPC on a port (0: any free one), with faults of its own, until the node ends.
 
         Raises: OSError where the port is taken.
         """
-        front = Front(self, RpcFaults())
-        await front.start(host=host, port=port, closing=self._closing)
-        self.fronts.append(front)
-        return front
+        return await self._add_front(self._closing, host=host, port=port)
 
     async def send(self, raw: str) -> str:
         """Take a raw transaction, 0x hex, into the pool and return its hash. Raises: Refused."""
@@ -164,6 +172,12 @@ class PolygonNode:
     async def fetch_finality(self) -> Finality:
         """The blocks that ``finalized`` and ``safe`` name."""
         return self.stalled or await self._read_finality()
+
+    async def _add_front(self, closing: AsyncExitStack, *, host: str, port: int) -> Front:
+        front = Front(self, RpcFaults())
+        await front.start(host=host, port=port, closing=closing)
+        self.fronts.append(front)
+        return front
 
     async def _read_finality(self) -> Finality:
         numbers = [

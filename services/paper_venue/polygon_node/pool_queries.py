@@ -4,9 +4,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from services.paper_venue.polygon_node import fees
+from services.paper_venue.polygon_node.parameters import (
+    parse_address,
+    parse_quantity,
+    require_param,
+)
 from services.paper_venue.polygon_node.pool import Pooled
-from services.paper_venue.polygon_node.refusals import INVALID_PARAMS, Refused
-from services.paper_venue.polygon_node.transactions import Transaction
+from services.paper_venue.polygon_node.refusals import Refused
 from services.paper_venue.polygon_node.views import parse_number
 
 if TYPE_CHECKING:
@@ -18,13 +22,6 @@ MAX_HISTORY = 1_024
 """Blocks of one eth_feeHistory, as in go-ethereum."""
 TIP_BLOCKS = 20
 """Blocks whose tips eth_maxPriorityFeePerGas looks at, as in go-ethereum."""
-
-
-def require_param(params: Sequence[Any], position: int) -> Any:
-    """Raises: Refused."""
-    if position >= len(params):
-        raise Refused(f"missing value for required argument {position}", INVALID_PARAMS)
-    return params[position]
 
 
 class PoolQueries:
@@ -44,7 +41,7 @@ class PoolQueries:
 
     async def count_pending(self, address: str, *, latest: int) -> int:
         """The next nonce of an account after what is pending; ``latest``: after what is mined."""
-        return latest + len(self._node.pool.list_pending(_find_sender(self._node, address), latest))
+        return latest + len(self._node.pool.list_pending(parse_address(address), latest))
 
     async def suggest_tip(self, *, head: int) -> int:
         """In wei per gas; ``head``: the last block that is looked at."""
@@ -64,8 +61,7 @@ class PoolQueries:
         last = head if newest is None else newest
         if last > head:
             raise Refused(f"request beyond head block: requested {last}, head {head}")
-        wanted = int(count, 16) if isinstance(count, str) else int(count)
-        first = max(0, last - min(wanted, MAX_HISTORY) + 1)
+        first = max(0, last - min(max(1, parse_quantity(count)), MAX_HISTORY) + 1)
         percentiles = params[2] if len(params) > 2 else None
         headers = [await self._fetch_header(number) for number in range(first, last + 1)]
         history: Json = {
@@ -99,10 +95,10 @@ class PoolQueries:
 
     async def _mine_blocks(self, params: Sequence[Any]) -> None:
         count, interval = [*params, *(None, None)][:2]
-        for number in range(_parse_count(count, default=1)):
+        for number in range(parse_quantity(count, default=1)):
             if number and interval is not None:
                 await self._node.upstream.call(
-                    "evm_increaseTime", _parse_count(interval, default=0)
+                    "evm_increaseTime", parse_quantity(interval, default=0)
                 )
             await self._node.mine()
 
@@ -120,7 +116,7 @@ class PoolQueries:
         }
 
     async def _list_content_from(self, params: Sequence[Any]) -> Json:
-        sender = _find_sender(self._node, require_param(params, 0))
+        sender = parse_address(require_param(params, 0))
         return {
             name: _by_nonce(by_sender.get(sender, []))
             for name, by_sender in (await self._group()).items()
@@ -153,21 +149,5 @@ class PoolQueries:
         return fees.list_paid_tips(header, receipts or [])
 
 
-def find_pooled(node: "PolygonNode", tx_hash: Any) -> Transaction | None:
-    """The transaction, if it is in the pool."""
-    return node.pool.find(tx_hash) if isinstance(tx_hash, str) else None
-
-
-def _find_sender(node: "PolygonNode", address: str) -> str:
-    """The address as the pool spells it."""
-    return next((each for each in node.pool.senders if each.lower() == address.lower()), address)
-
-
 def _by_nonce(pooled: Sequence[Pooled]) -> Json:
     return {str(each.transaction.nonce): each.transaction.build_json() for each in pooled}
-
-
-def _parse_count(value: Any, *, default: int) -> int:
-    if value is None:
-        return default
-    return int(value, 16) if isinstance(value, str) else int(value)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from services.paper_venue.polygon_node.fees import compute_next_base_fee
 from services.paper_venue.polygon_node.packing import pick_transactions
-from services.paper_venue.polygon_node.pool import Pool
+from services.paper_venue.polygon_node.pool import AccountState, Pool
 from services.paper_venue.polygon_node.refusals import INVALID_PARAMS, Refused
 from services.paper_venue.polygon_node.transactions import Transaction, parse_transaction
 from services.paper_venue.polygon_node.upstream import Upstream
@@ -48,9 +48,8 @@ class Producer:
 
     async def mine(self) -> int:
         """Build one block and return its number. Raises: Transient."""
-        await self.settle()
+        accounts = await self.settle()
         header = await self._upstream.fetch_header()
-        accounts = await self._upstream.fetch_accounts(self._pool.senders)
         base_fee = await self.fetch_base_fee()
         picked = pick_transactions(
             [self._pool.list_pending(each, accounts[each].nonce) for each in self._pool.senders],
@@ -63,11 +62,14 @@ class Producer:
         await self.settle()
         return int((await self._upstream.fetch_header())["number"], 16)
 
-    async def settle(self) -> None:
-        """Bring the pool to the head. Raises: Transient."""
+    async def settle(self) -> dict[str, AccountState]:
+        """Bring the pool to the head; returns the accounts that it has transactions of, as of the
+        head. Raises: Transient.
+        """
         now_s = int((await self._upstream.fetch_header())["timestamp"], 16)
         accounts = await self._upstream.fetch_accounts(self._pool.senders)
         self._pool.settle(accounts, now_s=now_s)
+        return {each: accounts[each] for each in self._pool.senders}
 
     async def reorg(
         self, depth: int, *, blocks: int, reinject: bool, competing: Sequence[str]

@@ -5,11 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from services.paper_venue.polygon_node import refusals, views
 from services.paper_venue.polygon_node.faults import RpcFault, RpcFaults
-from services.paper_venue.polygon_node.pool_queries import (
-    PoolQueries,
-    find_pooled,
-    require_param,
-)
+from services.paper_venue.polygon_node.parameters import require_param
+from services.paper_venue.polygon_node.pool_queries import PoolQueries
 from services.paper_venue.polygon_node.refusals import Refused
 from services.paper_venue.polygon_node.transactions import parse_transaction
 
@@ -78,7 +75,7 @@ class Reader:
 
     async def _find_transaction(self, method: str, params: Sequence[Any]) -> Any:
         found = await self._read_chain(method, params)
-        pooled = find_pooled(self._node, require_param(params, 0))
+        pooled = self._node.pool.find(str(require_param(params, 0)))
         if found is not None or pooled is None:
             return found
         if self._faults.trigger(RpcFault.POOL_MISSING, method):
@@ -88,31 +85,30 @@ class Reader:
     async def _read_chain(self, method: str, params: Sequence[Any]) -> Any:
         """What anvil answers, as this front sees it."""
         lag = self._faults.trigger(RpcFault.LAG, method)
-        head = await self._fetch_number()
-        visible = max(0, head - lag.blocks) if lag else head
-        asked = await self._replace_tags(params, behind=head - visible)
-        result = (
-            await self._read_earlier(method, asked, head=visible)
-            if lag
-            else await self._node.upstream.call(method, *asked)
-        )
+        params = await self._replace_finality(params, behind=lag.blocks if lag else 0)
+        if lag:
+            head = max(0, await self._fetch_number() - lag.blocks)
+            params = views.replace_tags(params, {"latest": head, "pending": head})
+            result = await self._read_earlier(method, params, head=head)
+        else:
+            result = await self._node.upstream.call(method, *params)
         if method == _RECEIPT:
             result = self._spoil_receipt(result)
         other = self._faults.trigger(RpcFault.OTHER_HEAD, method)
-        return views.change_hashes(result, above=head - other.blocks) if other else result
+        if other is None:
+            return result
+        return views.change_hashes(result, above=await self._fetch_number() - other.blocks)
 
-    async def _replace_tags(self, params: Sequence[Any], *, behind: int) -> list[Any]:
+    async def _replace_finality(self, params: Sequence[Any], *, behind: int) -> list[Any]:
         """Numbers instead of tags that do not mean to this front what they mean to anvil."""
-        numbers: dict[str, int] = {}
-        if views.names_tag(params, views.FINALITY_TAGS) and (behind or self._node.stalled):
-            finality = await self._node.fetch_finality()
-            numbers |= {
-                "finalized": max(0, finality.finalized - behind),
-                "safe": max(0, finality.safe - behind),
-            }
-        if behind:
-            head = await self._fetch_number() - behind
-            numbers |= {"latest": head, "pending": head}
+        is_anvils = self._node.stalled is None and not behind
+        if is_anvils or not views.names_tag(params, views.FINALITY_TAGS):
+            return list(params)
+        finality = await self._node.fetch_finality()
+        numbers = {
+            "finalized": max(0, finality.finalized - behind),
+            "safe": max(0, finality.safe - behind),
+        }
         return views.replace_tags(params, numbers)
 
     async def _read_earlier(self, method: str, params: list[Any], *, head: int) -> Any:

@@ -32,7 +32,21 @@ class Upstream:
         """Return anvil's answer to a request as it is, an error too. Raises: Transient."""
         call = {"jsonrpc": "2.0", "id": next(self._ids), "method": method, "params": params}
         answer: Answer = await self._post(call)
-        return {"error": answer["error"]} if "error" in answer else {"result": answer.get("result")}
+        return _read(answer)
+
+    async def call_batch(self, requests: Sequence[tuple[str, Sequence[Any]]]) -> list[Any]:
+        """Return the results of calls that anvil never refuses, in order, from one round trip.
+
+        Raises: Transient.
+        """
+        if not requests:
+            return []
+        calls = [
+            {"jsonrpc": "2.0", "id": next(self._ids), "method": method, "params": params}
+            for method, params in requests
+        ]
+        answer_by_id = {each["id"]: each for each in await self._post(calls)}
+        return [_read(answer_by_id[each["id"]])["result"] for each in calls]
 
     async def call(self, method: str, *params: Any) -> Any:
         """Return the result of a call. Raises: Transient; Refused with anvil's error."""
@@ -44,12 +58,14 @@ class Upstream:
 
     async def fetch_accounts(self, addresses: Sequence[str]) -> dict[str, AccountState]:
         """The accounts as of the head, by address as given."""
+        requests = [
+            (method, [address, "latest"])
+            for address in addresses
+            for method in ("eth_getTransactionCount", "eth_getBalance")
+        ]
+        numbers = iter([int(each, 16) for each in await self.call_batch(requests)])
         return {
-            each: AccountState(
-                nonce=int(await self.call("eth_getTransactionCount", each, "latest"), 16),
-                balance=int(await self.call("eth_getBalance", each, "latest"), 16),
-            )
-            for each in addresses
+            each: AccountState(nonce=next(numbers), balance=next(numbers)) for each in addresses
         }
 
     async def fetch_header(self, block: str = "latest") -> dict[str, Any]:
@@ -63,15 +79,21 @@ class Upstream:
         if self._session is not None:
             await self._session.close()
 
-    async def _post(self, call: Mapping[str, Any]) -> Any:
+    async def _post(self, body: Any) -> Any:
         if self._session is None:
             timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
             self._session = aiohttp.ClientSession(timeout=timeout)
         headers = {"Content-Type": "application/json"}
         try:
             async with self._session.post(
-                self.url, data=orjson.dumps(call), headers=headers
+                self.url, data=orjson.dumps(body), headers=headers
             ) as response:
                 return orjson.loads(await response.read())
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             raise Transient(f"no answer from anvil: {type(error).__name__}") from error
+
+
+def _read(answer: Mapping[str, Any]) -> Answer:
+    if "error" in answer:
+        return {"error": answer["error"]}
+    return {"result": answer.get("result")}
