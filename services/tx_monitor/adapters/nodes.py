@@ -32,7 +32,7 @@ class SendAnswers:
     answers: tuple[SendAnswer, ...]
     """Of the nodes that answered."""
     texts: tuple[str, ...]
-    """What a node that did not take it, or did not answer, said; each with the node's name."""
+    """What a node that may not have it said, or why it did not answer; with the node's name."""
 
     @property
     def is_refused(self) -> bool:
@@ -55,11 +55,13 @@ class Node:
         return parse_blocks(view, heights, answers)
 
     async def send(self, raw: bytes) -> tuple[SendAnswer | None, str]:
-        """What it answers, None: nothing; and its text where it did not take the transaction."""
+        """What it answers, None: nothing; and its text where it may not have the transaction."""
         try:
             await self.rpc.call("eth_sendRawTransaction", f"0x{raw.hex()}")
         except NodeRefused as refusal:
-            return classify_refusal(refusal), f"node {self.name}: {refusal.text}"
+            answer = classify_refusal(refusal)
+            has_it = answer is SendAnswer.KNOWN
+            return answer, "" if has_it else f"node {self.name}: {refusal.text}"
         except Transient as error:
             return None, f"node {self.name}: {error}"
         return SendAnswer.ACCEPTED, ""

@@ -18,6 +18,7 @@ from services.tx_monitor.decisions.actions import choose_action, choose_next, fi
 from services.tx_monitor.decisions.policy import GWEI, Policy
 from services.tx_monitor.decisions.progress import add_attempt, apply_seen, build_movement
 from services.tx_monitor.decisions.transfers import (
+    MINED_STATES,
     Attempt,
     AttemptKind,
     Fees,
@@ -188,6 +189,10 @@ class WalletRound:
         after = apply_seen(transfer, seen, policy=self._tools.policy)
         if after != transfer:
             await self._save(after)
+        if transfer.state in MINED_STATES and after.state not in MINED_STATES:
+            # A reorg undid it: whoever has the new branch may not have any of its attempts.
+            for attempt in after.attempts:
+                self._memory.sendings.pop(attempt.tx_hash, None)
         self._memory.lookups[after.terms.request_id] = after.lookups_without_trace
         return after
 

@@ -5,12 +5,13 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from itertools import count
+from itertools import count, pairwise
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from services.paper_venue.chain.sender import Call, local_account, sign_call
 from shared.chain.client import ChainClient
 from shared.chain.rpc import Rpc
 from shared.clock import utc_now
@@ -54,9 +55,10 @@ class Story:
         to_proxy: bool = True,
         of_shares: bool = False,
         send_within_s: int | None = None,
+        request_id: str = "",
     ) -> str:
         """Request a transfer and return the request's id."""
-        request_id = f"request-{next(_numbers)}"
+        request_id = request_id or f"request-{next(_numbers)}"
         now = utc_now()
         await self.producer.publish(
             TransferRequested(
@@ -76,6 +78,76 @@ class Story:
             )
         )
         return request_id
+
+    async def request_in_time(self, **terms: Any) -> str:
+        """Request one that is to be sent soon, and is sent in time, however slow the machine is."""
+        for seconds in (3, 15, WITHIN_S):
+            request = await self.request(send_within_s=seconds, **terms)
+            row = await self.wait_for(request, S.SENT, S.EXPIRED, S.CANCELLING)
+            if row.state != S.EXPIRED:
+                return request
+        raise AssertionError("nothing was sent in time")
+
+    async def sign_foreign(self, operator: int, *, nonce: int) -> str:
+        """A raw transaction of the wallet that tx-monitor does not know."""
+        wallet = self.system.operators[operator]
+        _, raw = sign_call(local_account(wallet.key), Call(to=wallet.address, data=b""), nonce)
+        return raw
+
+    async def reorg(
+        self, depth: int, *, competing: Sequence[Any] = (), reinject: bool = True
+    ) -> None:
+        """``competing``: attempts, or raw transactions, of the new branch's first block."""
+        raws = [each if isinstance(each, str) else f"0x{each.raw.hex()}" for each in competing]
+        options = {"depth": depth, "competing": raws, "reinject": reinject}
+        await self.rpc.call("node_reorg", options)
+
+    async def drop(self, attempt: Any) -> None:
+        assert await self.rpc.call("node_dropTransaction", attempt.tx_hash)
+
+    async def take_gas_money(self, operator: int = 0) -> str:
+        """Return what it was."""
+        address = self.system.operators[operator].address
+        balance: str = await self.anvil.call("eth_getBalance", address, "latest")
+        await self.anvil.call("anvil_setBalance", address, "0x0")
+        return balance
+
+    async def give_gas_money(self, balance: str, operator: int = 0) -> None:
+        await self.anvil.call("anvil_setBalance", self.system.operators[operator].address, balance)
+
+    async def wait_for_rounds(self, operator: int = 1) -> None:
+        """Wait until the instances have made some rounds: a transfer of another wallet is begun,
+        mined and final.
+        """
+        request = await self.request(operator=operator, proxy=6)
+        await self.make_mined(request)
+        await self.make_final(request)
+
+    async def fetch_halt(self, operator: int) -> str:
+        rows = await self.fetch(
+            "select halted_because from tx_monitor.operators where operator = :operator",
+            operator=self.system.operators[operator].address,
+        )
+        return str(rows[0].halted_because)
+
+    async def resume(self, operator: int) -> None:
+        await self.fetch(
+            "update tx_monitor.operators set halted_because = '', halted_at = null"
+            " where operator = :operator",
+            operator=self.system.operators[operator].address,
+        )
+
+    async def wait_for_dead_letter(self, *, proxy: int) -> str:
+        """The reason."""
+        key = self.system.proxies[proxy].address.encode()
+
+        async def is_parked() -> Any:
+            return await self.fetch(
+                "select reason from control.dead_letters where record_key = :key", key=key
+            )
+
+        rows = await eventually(is_parked, within=WITHIN_S)
+        return str(rows[0].reason)
 
     async def fetch(self, statement: str, **parameters: Any) -> Sequence[Any]:
         async with autocommit(self.engine) as connection:
@@ -107,6 +179,12 @@ class Story:
             is_there, within=WITHIN_S, what=lambda: f"{request_id} is {seen}, not {states}"
         )
 
+    async def wait_until(self, request_id: str, *, mined_hash: str) -> None:
+        async def is_mined() -> bool:
+            return bool((await self.fetch_transfer(request_id)).mined_hash == mined_hash)
+
+        await eventually(is_mined, within=WITHIN_S, what=f"{mined_hash} of {request_id} mined")
+
     async def wait_for_attempt(self, request_id: str, number: int = 1) -> Any:
         """Wait until the attempt with this number is in the pool; return its row."""
 
@@ -127,6 +205,11 @@ class Story:
     async def mine(self, blocks: int = 1) -> None:
         await self.rpc.call("node_mine", blocks)
 
+    async def pass_time(self, duration: timedelta) -> None:
+        """Have the next block so much later than the last one, by the chain's clock."""
+        await self.anvil.call("evm_increaseTime", int(duration.total_seconds()))
+        await self.mine()
+
     async def make_mined(self, request_id: str, state: TransferState = S.MINED) -> Any:
         """Mine the newest attempt; return the row of the transfer."""
         await self.wait_for_attempt(request_id)
@@ -137,6 +220,37 @@ class Story:
         """Mine until what is in a block is final; return the row of the transfer."""
         await self.mine(BLOCKS_TO_FINAL)
         return await self.wait_for(request_id, state)
+
+    async def finish_in_turn(self, *requests: str) -> None:
+        """Have all of them mined and final, whichever comes first."""
+
+        async def mine_and_look() -> bool:
+            rows = [await self.fetch_transfer(each) for each in requests]
+            for row in rows:
+                if await self._is_on_its_way(row):
+                    await self.mine(BLOCKS_TO_FINAL)
+            return all(row.state == S.FINAL for row in rows)
+
+        await eventually(mine_and_look, within=WITHIN_S)
+
+    async def _is_on_its_way(self, row: Any) -> bool:
+        """Whether a block would help it on."""
+        if row.state != S.SENT:
+            return bool(row.state == S.MINED)
+        return await self.is_known((await self.fetch_attempts(row.request_id))[-1].tx_hash)
+
+    async def require_never_overlapping(self, *requests: str) -> None:
+        """Each was signed at a block above the one in which the one before was mined."""
+        rows = [await self.fetch_transfer(each) for each in requests]
+        spans = []
+        for row in rows:
+            attempts = await self.fetch_attempts(row.request_id)
+            spans.append((attempts[0].signed_at_block, row.block_number))
+        for (_, mined_at), (signed_at, _) in pairwise(sorted(spans)):
+            assert signed_at > mined_at, spans
+
+    async def is_held_by(self, operator: int, number: int) -> bool:
+        return await self.fetch_holder(operator) == number
 
     async def hold(self, operator: int = 0) -> None:
         """Keep what the operator wallet sends out of blocks."""
@@ -179,6 +293,14 @@ class Story:
             what=lambda: f"{state} among the reports {list_states()}",
         )
         return list_states()
+
+    async def wait_for_reports(self, request_id: str, state: TransferState, times: int) -> None:
+        def count_reports() -> int:
+            return sum(
+                (each.request_id, each.state) == (request_id, state) for each in self.reports
+            )
+
+        await eventually(lambda: count_reports() >= times, within=WITHIN_S)
 
     async def fetch_holder(self, operator: int = 0) -> int | None:
         """Which instance looks after the wallet; None: nobody does."""

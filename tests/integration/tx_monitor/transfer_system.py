@@ -121,13 +121,12 @@ async def open_system(
     await approve(market, operators, proxies)
     keys = [{"private_key": operator.key} for operator in operators]
     (folder / "keys.json").write_text(json.dumps(keys))
-    async with PolygonNode(rpc_url) as node:
+    async with PolygonNode(rpc_url, ports=(0, 0)) as node:
         node.set_base_fee(BASE_FEE)
-        fronts = [(await node.open_front()).url for _ in range(2)]
         system = TransferSystem(
             background=background,
             rpc_url=rpc_url,
-            fronts=tuple(fronts),
+            fronts=tuple(front.url for front in node.fronts),
             kafka=kafka,
             database_url=database_url,
             folder=folder,
