@@ -45,6 +45,7 @@ from shared.messages.transfers import TransferReported, TransferRequested
 from shared.settings import read
 from shared.streams.partitioning import Ownership
 from shared.streams.producer import Producer
+from shared.streams.routes import Routes
 from shared.streams.service import Process, Service, run
 
 
@@ -85,11 +86,7 @@ async def compose(process: Process) -> AsyncIterator[Service]:
         yield Service(
             producer=producer,
             dead_letters=PostgresDeadLetters(engine),
-            routes={
-                ConfirmationRequested: handler.on_confirmation_requested,
-                TransferRequested: handler.on_transfer_requested,
-                ReceiptSeen: handler.on_receipt_seen,
-            },
+            routes=build_routes(handler),
             produces=[TransactionResolved, FillsSettled, TransferReported],
             feeds={
                 "database": database,
@@ -103,6 +100,14 @@ async def compose(process: Process) -> AsyncIterator[Service]:
             readiness_checks=[database, controls, leases],
             ownership=ownership,
         )
+
+
+def build_routes(handler: Handler) -> Routes:
+    return {
+        ConfirmationRequested: handler.on_confirmation_requested,
+        TransferRequested: handler.on_transfer_requested,
+        ReceiptSeen: handler.on_receipt_seen,
+    }
 
 
 def build_leases(

@@ -12,7 +12,7 @@ from services.tx_monitor.adapters.receipt_feed import (
 )
 from services.tx_monitor.adapters.sender import Sender
 from services.tx_monitor.adapters.transfers import PostgresTransfers
-from services.tx_monitor.adapters.wallet_round import Tools
+from services.tx_monitor.adapters.wallet_tools import Tools
 from services.tx_monitor.adapters.watches import PostgresWatches
 
 __all__ = [

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from services.tx_monitor.adapters.changes import Changes
-from services.tx_monitor.adapters.wallet_round import Memory, Tools, WalletRound
+from services.tx_monitor.adapters.wallet_round import WalletRound
+from services.tx_monitor.adapters.wallet_tools import Memory, Tools
 from shared.db.leases import NotLeaseHolder
 from shared.domain.errors import Transient
 from shared.observe import metrics

@@ -302,5 +302,5 @@ async def test_a_request_with_other_terms_is_a_dead_letter(story: Story) -> None
 
     await story.request(request_id=request, proxy=7, amount=AMOUNT + 1)
 
-    letter = await story.wait_for_dead_letter(proxy=7)
-    assert f"amount {AMOUNT} and now {AMOUNT + 1}" in letter
+    reason = await story.wait_for_dead_letter(proxy=7)
+    assert f"amount {AMOUNT} and now {AMOUNT + 1}" in reason

@@ -20,14 +20,21 @@ from services.paper_venue.chain.sender import Call, local_account, send_and_mine
 from services.paper_venue.chain.wallets import PaperWallet
 from services.paper_venue.polygon_node.node import PolygonNode
 from shared.chain.addresses import CONDITIONAL_TOKENS, PUSD
+from shared.db.engine import open_engine
 from shared.streams.settings import KafkaSettings
 from shared.streams.topics import apply
+from shared.testing.waiting import eventually
 from tests.integration.chain.market import PaperMarket
-from tests.integration.tx_monitor.monitors import running_monitor
+from tests.integration.tx_monitor.monitors import (
+    WITHIN_S,
+    fetch_lease_counts,
+    running_monitor,
+)
+from tests.patience import patient_settings
 from tools.stack.background import BackgroundLoop
 from tools.stack.npm import package_folder
 
-OPERATORS, PROXIES = 4, 8
+INSTANCES, OPERATORS, PROXIES = 2, 4, 8
 BUMP_AFTER_BLOCKS, RESEND_AFTER_BLOCKS = 20, 3
 SETTINGS = {
     "TX_MONITOR_POLL_INTERVAL": "PT0.2S",
@@ -135,12 +142,29 @@ async def open_system(
             token_id=market.condition.yes_token,
         )
         try:
-            for number in range(2):
+            for number in range(INSTANCES):
                 await system._start(number)
+            await wait_until_shared(system)
             yield system
         finally:
             await system.stop_all()
     await market.deployment.rpc.close()
+
+
+async def wait_until_shared(system: TransferSystem) -> None:
+    """Wait until the instances have shared the partitions out: what is under way while they move is
+    reported by its newest state alone.
+    """
+    engine = open_engine(patient_settings(system.database_url))
+
+    async def are_shared() -> bool:
+        counts = await fetch_lease_counts(engine)
+        return list(counts.values()) == [system.kafka.partitions // INSTANCES] * INSTANCES
+
+    try:
+        await eventually(are_shared, within=WITHIN_S)
+    finally:
+        await engine.dispose()
 
 
 async def open_market(rpc_url: str) -> PaperMarket:
