@@ -82,16 +82,16 @@ def choose_next(
     """
     busy = {each.terms.proxy for each in open_transfers if each.state in OPEN_STATES}
     for transfer in queued:
-        flying = _list_in_flight(open_transfers, transfer.terms.operator)
+        in_flight = _list_in_flight(open_transfers, transfer.terms.operator)
         if (
             not halted
-            and len(flying) < policy.max_in_flight
+            and len(in_flight) < policy.max_in_flight
             and transfer.state is TransferState.QUEUED
             and transfer.nonce is None
             and transfer.terms.proxy not in busy
             and not _is_overdue(transfer, now)
             and _may_begin(transfer, seen, policy)
-            and _can_pay(transfer, flying, seen)
+            and _can_pay(transfer, in_flight, seen)
         ):
             return transfer
     return None
@@ -127,9 +127,9 @@ def _may_begin(transfer: Transfer, seen: Seen, policy: Policy) -> bool:
     return seen.finalized is not None and seen.finality_lag <= policy.max_finality_lag
 
 
-def _can_pay(transfer: Transfer, flying: Sequence[Transfer], seen: Seen) -> bool:
+def _can_pay(transfer: Transfer, in_flight: Sequence[Transfer], seen: Seen) -> bool:
     """Whether the wallet has gas money for all in flight and this one: a pool refuses the rest."""
-    promised = sum(each.attempts[-1].gas * each.attempts[-1].fees.max_fee for each in flying)
+    promised = sum(each.attempts[-1].gas * each.attempts[-1].fees.max_fee for each in in_flight)
     gas = max_gas(build_movement(transfer.terms))
     return promised + gas * seen.suggested.max_fee <= seen.gas_balance
 

@@ -147,6 +147,7 @@ class Resend:
     """Send the same bytes again."""
 
     attempts: tuple[Attempt, ...]
+    """In this order. Empty: none is due yet, and there is only the concern."""
     concern: str = ""
     """Why a new attempt is not made although it is due (the fee cap, no money for gas); an operator
     should know. Empty: there is no concern."""

@@ -129,9 +129,9 @@ def test_a_transfer_that_cannot_be_paid_for_is_not_begun() -> None:
 
     assert choose([first], seen=build_seen(gas_balance=GAS_MONEY)) is first
     assert choose([first], seen=build_seen(gas_balance=GAS_MONEY - 1)) is None
-    flying = open_transfers(2)
-    assert choose([first], flying, seen=build_seen(gas_balance=3 * GAS_MONEY)) is first
-    assert choose([first], flying, seen=build_seen(gas_balance=3 * GAS_MONEY - 1)) is None
+    in_flight = open_transfers(2)
+    assert choose([first], in_flight, seen=build_seen(gas_balance=3 * GAS_MONEY)) is first
+    assert choose([first], in_flight, seen=build_seen(gas_balance=3 * GAS_MONEY - 1)) is None
 
 
 @pytest.mark.parametrize("seconds", [0, 1])

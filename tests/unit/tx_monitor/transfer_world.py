@@ -56,7 +56,7 @@ class Node:
     name: str
     chain: Chain
     older: Chain
-    """As of the round before."""
+    """Before it was last synchronized; after it was shown, the same."""
     finalized: int = 0
 
 
@@ -124,7 +124,7 @@ class World:
             self.add_block()
 
     def synchronize(self, node: Node) -> None:
-        node.chain, node.finalized = self.chain, self.finalized
+        node.older, node.chain, node.finalized = node.chain, self.chain, self.finalized
 
     def show(self, node: Node, hashes: set[str], heights: set[int], *, torn: bool) -> NodeView:
         """What the node answers. ``torn``: receipts and nonce were read before the rest."""
