@@ -12,6 +12,7 @@ from services.paper_venue.polygon_node.faults import RpcFaults
 from services.paper_venue.polygon_node.front import Front
 from services.paper_venue.polygon_node.pool import Pool, PoolLimits
 from services.paper_venue.polygon_node.producer import Producer, Reorg
+from services.paper_venue.polygon_node.refusals import Refused
 from services.paper_venue.polygon_node.transactions import Transaction, parse_transaction
 from services.paper_venue.polygon_node.upstream import Upstream
 from shared.domain.errors import Transient
@@ -69,7 +70,7 @@ class PolygonNode:
             await self.upstream.fetch_header()
             if self._block_seconds is not None:
                 timer = asyncio.create_task(self._mine_periodically(self._block_seconds))
-                closing.push_async_callback(_cancel, timer)
+                closing.push_async_callback(self._stop, timer)
             for port in self._ports:
                 await self._add_front(closing, host=HOST, port=port)
             self._closing = closing.pop_all()
@@ -155,7 +156,8 @@ class PolygonNode:
         ``competing``: raw transactions for the first block of the new branch, whatever the pool
         thinks of them; its other blocks are empty. ``reinject``: what was un-mined is pending again
         where its nonce is still free; otherwise no node knows it any more.
-        Raises: Refused, where the chain is shorter or anvil refuses a competing transaction.
+        Raises: Refused, where the chain is shorter, or where anvil refuses a competing transaction:
+        the blocks are gone then, and the new branch is not there.
         """
         async with self._lock:
             return await self.producer.reorg(
@@ -192,10 +194,13 @@ class PolygonNode:
             if self.is_mining:
                 try:
                     await self.mine()
-                except Transient as error:
+                except (Refused, Transient) as error:
                     logger.warning("no block was built: %s", error)
 
-
-async def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    async def _stop(self, timer: asyncio.Task[None]) -> None:
+        """End the timer between two blocks; raises what has ended it before."""
+        async with self._lock:
+            timer.cancel()
+        await asyncio.wait({timer})
+        if not timer.cancelled():
+            timer.result()

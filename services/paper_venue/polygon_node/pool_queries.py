@@ -34,14 +34,17 @@ class PoolQueries:
             "txpool_status": self._count,
             "txpool_content": self._list_content,
             "txpool_contentFrom": self._list_content_from,
+            "anvil_dropTransaction": self._drop,
             "evm_mine": self._mine,
             "anvil_mine": self._mine_blocks,
             "hardhat_mine": self._mine_blocks,
         }
 
-    async def count_pending(self, address: str, *, latest: int) -> int:
-        """The next nonce of an account after what is pending; ``latest``: after what is mined."""
-        return latest + len(self._node.pool.list_pending(parse_address(address), latest))
+    async def count_pending(self, address: Any) -> int:
+        """The next nonce of an account after what is mined and what is pending."""
+        sender = parse_address(address)
+        mined = (await self._node.upstream.fetch_accounts([sender]))[sender].nonce
+        return mined + len(self._node.pool.list_pending(sender, mined))
 
     async def suggest_tip(self, *, head: int) -> int:
         """In wei per gas; ``head``: the last block that is looked at."""
@@ -88,6 +91,10 @@ class PoolQueries:
 
     async def _send(self, params: Sequence[Any]) -> str:
         return await self._node.send(require_param(params, 0))
+
+    async def _drop(self, params: Sequence[Any]) -> str | None:
+        dropped = await self._node.drop(str(require_param(params, 0)))
+        return None if dropped is None else dropped.hash
 
     async def _mine(self, params: Sequence[Any]) -> str:
         await self._node.mine()

@@ -77,7 +77,8 @@ class Producer:
         """Replace the last ``depth`` blocks by ``blocks`` others of another producer, the first
         with the raw transactions ``competing`` and all others empty.
 
-        Raises: Refused, where the chain is shorter or anvil refuses a transaction; Transient.
+        Raises: Refused, where the chain is shorter, or, after it was cut, where anvil refuses a
+        transaction of the new branch; Transient.
         """
         head = int((await self._upstream.fetch_header())["number"], 16)
         if not 0 < depth <= head or (competing and blocks < 1):
@@ -89,11 +90,13 @@ class Producer:
         # An empty block of the same second would otherwise have the hash of the one it replaces.
         self._branches += 1
         await self._upstream.call("anvil_setCoinbase", f"0x{self._branches:040x}")
-        for number in range(blocks):
-            base_fee = await self.fetch_base_fee()
-            await self._build_block(rivals if number == 0 else [], base_fee=base_fee, strict=True)
-        reinjected = await self._reinject(unmined) if reinject else []
-        await self.settle()
+        try:
+            for number in range(blocks):
+                mined, base_fee = rivals if number == 0 else [], await self.fetch_base_fee()
+                await self._build_block(mined, base_fee=base_fee, strict=True)
+        finally:
+            reinjected = await self._reinject(unmined) if reinject else []
+            await self.settle()
         return Reorg(
             unmined=tuple(hashes),
             reinjected=tuple(each.hash for each in reinjected),

@@ -68,10 +68,10 @@ class Reader:
         method, address = "eth_getTransactionCount", require_param(params, 0)
         if params[1:2] != ["pending"]:
             return str(await self._read_chain(method, params))
-        latest = await self._read_chain(method, [address, "latest"])
         if self._faults.trigger(RpcFault.POOL_MISSING, method):
-            return str(latest)
-        return hex(await self._queries.count_pending(address, latest=int(latest, 16)))
+            return str(await self._read_chain(method, [address, "latest"]))
+        # A node that lags still has in its pool what is mined in the blocks that it lacks.
+        return hex(await self._queries.count_pending(address))
 
     async def _find_transaction(self, method: str, params: Sequence[Any]) -> Any:
         found = await self._read_chain(method, params)

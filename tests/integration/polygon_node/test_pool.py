@@ -4,7 +4,7 @@ import pytest
 
 from services.paper_venue.polygon_node.node import PolygonNode
 from shared.chain.rpc import Rpc
-from tests.integration.polygon_node.senders import Sender, fetch_state
+from tests.integration.polygon_node.senders import Sender, fetch_state, fund_sender
 from tests.signed_transactions import GWEI, sign_transfer
 
 pytestmark = pytest.mark.integration
@@ -85,7 +85,7 @@ async def test_a_dropped_transaction_is_unknown_and_its_bytes_can_be_sent_again(
 ) -> None:
     transaction = await sender.send(0)
     assert await rpc.call("node_dropTransaction", transaction.hash) == transaction.raw
-    assert await rpc.call("node_dropTransaction", transaction.hash) is None
+    assert await rpc.call("anvil_dropTransaction", transaction.hash) is None
     await node.mine()
     assert await fetch_state(rpc, transaction) == "unknown"
 
@@ -141,6 +141,19 @@ async def test_many_of_one_block_are_ordered_by_tip_and_by_nonce(
 
     block = await rpc.call("eth_getBlockByNumber", "latest", False)
     assert block["transactions"] == [each.hash for each in sent]
+
+
+async def test_who_pays_more_is_ahead_of_who_came_first(
+    node: PolygonNode, rpc: Rpc, sender: Sender
+) -> None:
+    other = await fund_sender(rpc)
+    sent = [await sender.send(nonce, tip=30 + nonce) for nonce in range(2)]
+    best = await other.send(0, tip=60)
+
+    await node.mine()
+
+    block = await rpc.call("eth_getBlockByNumber", "latest", False)
+    assert block["transactions"] == [best.hash, *(each.hash for each in sent)]
 
 
 async def test_a_block_is_full_at_its_gas_limit(

@@ -74,6 +74,20 @@ async def test_a_reorg_may_leave_a_shorter_chain(node: PolygonNode, rpc: Rpc) ->
     assert int(await rpc.call("eth_blockNumber"), 16) == head - 3
 
 
+async def test_a_refused_competing_transaction_leaves_a_shorter_chain_and_a_full_pool(
+    node: PolygonNode, rpc: Rpc, sender: Sender
+) -> None:
+    transaction = await sender.send(0)
+    head = await node.mine()
+    unpayable = sign_transfer(sender.account, 0, value=10**30)
+
+    with pytest.raises(NodeRefused, match="nsufficient funds"):
+        await rpc.call("node_reorg", {"depth": 1, "competing": [unpayable.raw]})
+
+    assert int(await rpc.call("eth_blockNumber"), 16) == head - 1
+    assert await fetch_state(rpc, transaction) == "pending"
+
+
 async def test_a_reorg_beyond_the_first_block_is_refused(rpc: Rpc) -> None:
     with pytest.raises(NodeRefused, match="cannot replace 9999 blocks"):
         await rpc.call("node_reorg", {"depth": 9_999})

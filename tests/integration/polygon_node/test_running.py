@@ -9,7 +9,7 @@ from services.paper_venue.polygon_node.node import PolygonNode
 from shared.chain.rpc import Rpc
 from shared.domain.errors import Transient
 from shared.testing.waiting import eventually
-from tests.integration.polygon_node.senders import fetch_state, fund_sender
+from tests.integration.polygon_node.senders import fund_sender
 from tools.stack.ports import HOST, Ports
 
 pytestmark = pytest.mark.integration
@@ -22,13 +22,30 @@ async def test_blocks_are_built_by_time_until_mining_is_switched_off(rpc_url: st
         transaction = await (await fund_sender(rpc)).send(0)
 
         async def is_mined() -> bool:
-            return await fetch_state(rpc, transaction) == "mined"
+            receipt = await rpc.call("eth_getTransactionReceipt", transaction.hash)
+            return receipt is not None
 
         await eventually(is_mined)
         assert await rpc.call("node_setMining", False) is True
         head = await node.mine(0)
         assert await node.mine() == head + 1
         assert await rpc.call("node_setMining", True) is False
+        await rpc.close()
+
+
+async def test_what_is_sent_while_blocks_are_built_is_mined_in_the_end(rpc_url: str) -> None:
+    async with PolygonNode(rpc_url, block_seconds=0.01) as node:
+        rpc = Rpc(node.url)
+        node.set_base_fee(100 * 10**9)
+        senders = [await fund_sender(rpc) for _ in range(3)]
+
+        await asyncio.gather(*(each.send(nonce) for nonce in range(8) for each in senders))
+
+        async def are_all_mined() -> bool:
+            return [await each.count("latest") for each in senders] == [8, 8, 8]
+
+        await eventually(are_all_mined)
+        assert node.pool.senders == []
         await rpc.close()
 
 
