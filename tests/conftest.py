@@ -78,7 +78,7 @@ def rpc_url(local_stack: LocalStack) -> str:
 @pytest.fixture
 def database_url(local_stack: LocalStack, background: BackgroundLoop) -> Iterator[str]:
     """The URL of an empty database of the test's own."""
-    with _own_database(local_stack.database_url, "template0", background) as url:
+    with own_database(local_stack.database_url, "template0", background) as url:
         yield url
 
 
@@ -94,7 +94,7 @@ def migrated_template(local_stack: LocalStack, background: BackgroundLoop) -> It
         await migrate(engine)
         await engine.dispose()
 
-    with _own_database(local_stack.database_url, "template0", background) as url:
+    with own_database(local_stack.database_url, "template0", background) as url:
         background.call(migrate_database(url))
         yield urlsplit(url).path.removeprefix("/")
 
@@ -104,7 +104,7 @@ def migrated_database_url(
     local_stack: LocalStack, migrated_template: str, background: BackgroundLoop
 ) -> Iterator[str]:
     """The URL of a database of the test's own, with all tables, empty."""
-    with _own_database(local_stack.database_url, migrated_template, background) as url:
+    with own_database(local_stack.database_url, migrated_template, background) as url:
         yield url
 
 
@@ -168,7 +168,7 @@ def _wait_for_groups(stack: LocalStack, background: BackgroundLoop) -> None:
 
 
 @contextmanager
-def _own_database(server_url: str, template: str, background: BackgroundLoop) -> Iterator[str]:
+def own_database(server_url: str, template: str, background: BackgroundLoop) -> Iterator[str]:
     name = f"test_{uuid.uuid4().hex}"
     background.call(_execute(server_url, f"CREATE DATABASE {name} TEMPLATE {template}"))
     yield urlunsplit(urlsplit(server_url)._replace(path=f"/{name}"))

@@ -38,7 +38,10 @@ from services.preflight.decisions import (
     reserved_usdc,
 )
 from services.preflight.handler import CommitmentsQuery, Recording
+from services.tx_monitor.adapters.transfer_store import NotBegun, WalletRecords
+from services.tx_monitor.decisions.transfers import CLOSED_STATES, OPEN_STATES, Attempt, Transfer
 from services.tx_monitor.decisions.watches import Watch
+from shared.db.leases import Lease, NotLeaseHolder
 from shared.domain.errors import Transient
 from shared.domain.follows import GLOBAL, Controls
 from shared.domain.money import Side
@@ -50,6 +53,7 @@ from shared.messages.leader_fills import LeaderFillSeen
 from shared.messages.orders import FINAL_STATES, OrderReported
 from shared.messages.refusals import Refusal
 from shared.messages.transactions import TransactionResolved, TransactionState
+from shared.messages.transfers import TransferState
 
 Count = TypeVar("Count")
 
@@ -728,6 +732,114 @@ class FakeWatches:
         self._watches[watch.request_id] = (
             known if changed == known else replace(changed, changed_at=now)
         )
+
+
+@dataclass(slots=True)
+class FakeTransfers:
+    """Tx-monitor's records of transfers."""
+
+    newest_tokens: dict[int, int] = field(default_factory=dict)
+    """By partition; where there is none, every lease is the newest."""
+    transfers: dict[str, Transfer] = field(default_factory=dict)
+    """In the order in which they were requested."""
+    requested_at: dict[str, datetime] = field(default_factory=dict)
+    next_nonces: dict[str, int] = field(default_factory=dict)
+    halted_because: dict[str, str] = field(default_factory=dict)
+
+    async def record(self, transfer: Transfer, *, now: datetime) -> Transfer:
+        self.requested_at.setdefault(transfer.terms.request_id, now)
+        return self.transfers.setdefault(transfer.terms.request_id, transfer)
+
+    async def load(self, operator: str, *, now: datetime) -> WalletRecords:
+        mine = sorted(
+            (each for each in self.transfers.values() if each.terms.operator == operator),
+            key=self._order,
+        )
+        not_closed = [each for each in mine if each.state not in CLOSED_STATES]
+        queued = [each for each in mine if each.state is TransferState.QUEUED]
+        taken = {each.terms.proxy for each in self.transfers.values() if each.state in OPEN_STATES}
+        oldest = {each.terms.proxy: each for each in reversed(queued)}
+        return WalletRecords(
+            open_transfers=tuple(
+                sorted(
+                    (each for each in mine if each.state in OPEN_STATES),
+                    key=lambda each: each.nonce or 0,
+                )
+            ),
+            queued=tuple(
+                each
+                for each in queued
+                if (oldest[each.terms.proxy] is each and each.terms.proxy not in taken)
+                or (each.terms.send_before is not None and each.terms.send_before <= now)
+            ),
+            unreported=tuple(
+                each for each in mine if each.state in CLOSED_STATES and not each.is_reported
+            ),
+            next_nonce=self.next_nonces.get(operator, 0),
+            halted_because=self.halted_because.get(operator, ""),
+            queued_count=len(queued),
+            oldest_requested_at=min(
+                (self.requested_at[each.terms.request_id] for each in not_closed), default=None
+            ),
+        )
+
+    async def begin(
+        self, transfer: Transfer, attempt: Attempt, *, lease: Lease, now: datetime
+    ) -> None:
+        self._require_newest(lease)
+        terms, nonce = transfer.terms, transfer.nonce
+        assert nonce is not None
+        is_free = nonce >= self.next_nonces.get(terms.operator, 0)
+        if not is_free or self.halted_because.get(terms.operator):
+            raise NotBegun(f"nonce {nonce} of {terms.operator} is not free")
+        taken = {each.terms.proxy for each in self.transfers.values() if each.state in OPEN_STATES}
+        recorded = self.transfers[terms.request_id]
+        if recorded.state is not TransferState.QUEUED or terms.proxy in taken:
+            raise NotBegun(f"{terms.request_id} is not queued, or another of its proxy is open")
+        self.next_nonces[terms.operator] = nonce + 1
+        self.transfers[terms.request_id] = replace(
+            recorded, state=TransferState.SENT, nonce=nonce, attempts=(attempt,), is_reported=False
+        )
+
+    async def add_attempt(
+        self, transfer: Transfer, attempt: Attempt, *, lease: Lease, now: datetime
+    ) -> None:
+        attempts = self.transfers[transfer.terms.request_id].attempts
+        await self.save(transfer, lease=lease, now=now)
+        recorded = self.transfers[transfer.terms.request_id]
+        self.transfers[transfer.terms.request_id] = replace(recorded, attempts=(*attempts, attempt))
+
+    async def save(self, transfer: Transfer, *, lease: Lease, now: datetime) -> None:
+        self._require_newest(lease)
+        recorded = self.transfers[transfer.terms.request_id]
+        if recorded.state in CLOSED_STATES:
+            raise Transient(f"transfer {transfer.terms.request_id} was closed before")
+        self.transfers[transfer.terms.request_id] = replace(
+            transfer, nonce=recorded.nonce, attempts=recorded.attempts, lookups_without_trace=0
+        )
+        if transfer.state is TransferState.LOST:
+            self.halted_because.setdefault(
+                transfer.terms.operator,
+                f"transfer {transfer.terms.request_id}: {transfer.reason}",
+            )
+
+    async def mark_reported(self, transfer: Transfer, *, lease: Lease) -> None:
+        self._require_newest(lease)
+        recorded = self.transfers[transfer.terms.request_id]
+        if (recorded.state, recorded.block_hash) == (transfer.state, transfer.block_hash):
+            self.transfers[transfer.terms.request_id] = replace(recorded, is_reported=True)
+
+    def _order(self, transfer: Transfer) -> tuple[datetime, str]:
+        request_id = transfer.terms.request_id
+        return self.requested_at[request_id], request_id
+
+    def _require_newest(self, lease: Lease) -> None:
+        """Raises: NotLeaseHolder."""
+        if lease.token != self.newest_tokens.get(lease.partition, lease.token):
+            raise NotLeaseHolder(
+                f"another instance holds the lease of partition {lease.partition}: nothing was "
+                "written"
+            )
 
 
 class FakeDebts:

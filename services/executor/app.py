@@ -37,13 +37,14 @@ from shared.messages.transactions import (
     FillsSettled,
     TransactionResolved,
 )
+from shared.messages.transfers import TransferReported
 from shared.polymarket.clob import Clob
 from shared.polymarket.settings import VenueSettings
 from shared.polymarket.signing import Wallet, assert_fast_signing
 from shared.settings import read
 from shared.streams.partitioning import Ownership
 from shared.streams.producer import Producer
-from shared.streams.routes import BatchRoutes, Routes
+from shared.streams.routes import BatchRoutes, Routes, ignored
 from shared.streams.service import Process, Service, run
 
 PARTITIONED = (tables.orders, tables.order_states, tables.trades)
@@ -108,6 +109,7 @@ def build_routes(handler: Handler) -> Routes:
         OrderOverdue: handler.on_order_overdue,
         TransactionResolved: handler.on_transaction_resolved,
         FillsSettled: handler.on_fills_settled,
+        TransferReported: ignored,  # of no order
     }
 
 

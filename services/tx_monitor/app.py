@@ -7,10 +7,17 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.tx_monitor.adapters import (
     SERVICE,
+    ChainNodes,
     FillFeed,
+    OperatorKeys,
     PostgresFillCursors,
+    PostgresTransfers,
     PostgresWatches,
     ReceiptFeed,
+    Sender,
+    Tools,
+    load_operator_keys,
+    open_nodes,
 )
 from services.tx_monitor.handler import Handler
 from services.tx_monitor.settings import Settings
@@ -34,9 +41,11 @@ from shared.messages.transactions import (
     ReceiptSeen,
     TransactionResolved,
 )
+from shared.messages.transfers import TransferReported, TransferRequested
 from shared.settings import read
 from shared.streams.partitioning import Ownership
 from shared.streams.producer import Producer
+from shared.streams.routes import Routes
 from shared.streams.service import Process, Service, run
 
 
@@ -45,12 +54,14 @@ async def compose(process: Process) -> AsyncIterator[Service]:
     settings, ownership = read(Settings), Ownership()
     rpc = Rpc(str(settings.polygon_rpc_url))
     pool = read(DatabaseSettings)
+    keys = load_operator_keys(settings.operator_keys_file)
     async with (
         Producer(process.kafka) as producer,
         engine_scope(pool) as engine,
         engine_scope(pool.for_upkeep) as upkeep,
         build_leases(ownership, upkeep, process, settings) as leases,
         ChainClient(rpc, exchanges=read(ChainSettings).exchanges) as chain,
+        open_nodes(settings.node_urls, timeout_s=settings.node_timeout.total_seconds()) as nodes,
     ):
         await require_migrated(engine)
         watches, database = PostgresWatches(engine), DatabaseWatch(engine)
@@ -62,15 +73,21 @@ async def compose(process: Process) -> AsyncIterator[Service]:
             leases,
             topic=ConfirmationRequested.topic,
         )
-        handler = Handler(watches=watches, now=utc_now, give_up_after=settings.give_up_after)
+        transfers = PostgresTransfers(engine)
+        sender = build_sender(transfers, nodes, keys, leases, settings)
+        handler = Handler(
+            watches=watches,
+            transfers=transfers,
+            has_key=keys.holds,
+            wake=sender.wake,
+            now=utc_now,
+            give_up_after=settings.give_up_after,
+        )
         yield Service(
             producer=producer,
             dead_letters=PostgresDeadLetters(engine),
-            routes={
-                ConfirmationRequested: handler.on_confirmation_requested,
-                ReceiptSeen: handler.on_receipt_seen,
-            },
-            produces=[TransactionResolved, FillsSettled],
+            routes=build_routes(handler),
+            produces=[TransactionResolved, FillsSettled, TransferReported],
             feeds={
                 "database": database,
                 "controls": controls,
@@ -78,10 +95,19 @@ async def compose(process: Process) -> AsyncIterator[Service]:
                 "partitions": Partitions(engine, [tables.watches]),
                 "receipts": build_receipt_feed(watches, chain, ownership, settings),
                 "fills": build_fill_feed(engine, chain, controls, followers, settings),
+                **({"transfers": sender} if keys.operators else {}),
             },
             readiness_checks=[database, controls, leases],
             ownership=ownership,
         )
+
+
+def build_routes(handler: Handler) -> Routes:
+    return {
+        ConfirmationRequested: handler.on_confirmation_requested,
+        TransferRequested: handler.on_transfer_requested,
+        ReceiptSeen: handler.on_receipt_seen,
+    }
 
 
 def build_leases(
@@ -95,6 +121,24 @@ def build_leases(
         holder=name_holder(process.kafka.group_instance_id),
         duration=settings.lease_duration,
     )
+
+
+def build_sender(
+    transfers: PostgresTransfers,
+    nodes: ChainNodes,
+    keys: OperatorKeys,
+    leases: Leases,
+    settings: Settings,
+) -> Sender:
+    tools = Tools(
+        store=transfers,
+        nodes=nodes,
+        keys=keys,
+        leases=leases,
+        now=utc_now,
+        policy=settings.build_policy(),
+    )
+    return Sender(tools, poll_interval=settings.poll_interval)
 
 
 def build_receipt_feed(

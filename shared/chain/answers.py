@@ -66,13 +66,15 @@ class NoAnswer(Transient):
 class NodeRefused(Transient):
     """The node answered a request, or a whole batch, with an error."""
 
-    def __init__(self, method: str, code: int, text: str) -> None:
+    def __init__(self, method: str, code: int, text: str, data: bytes = b"") -> None:
         """``code``: of the JSON-RPC error; 0 where it has none; the HTTP status where only that
-        says something.
+        says something. ``data``: what a contract that reverted returned; empty where the node does
+        not say.
         """
         super().__init__(f"{method}: the node refused ({code}): {text}")
         self.code = code
         self.text = text
+        self.data = data
 
     @property
     def is_about_access(self) -> bool:
@@ -184,7 +186,13 @@ def _unreadable(raw: bytes, *, status: int, what: str, clean: Clean) -> Transien
 
 def _refusal(what: str, error: object, *, status: int, clean: Clean) -> NodeRefused:
     code, text = _parse_error(error, clean)
-    return NodeRefused(what, status if status in _STATUS_SAYS_MORE else code, text)
+    data = error.get("data") if isinstance(error, dict) else None
+    return NodeRefused(
+        what,
+        status if status in _STATUS_SAYS_MORE else code,
+        text,
+        bytes.fromhex(data[2:]) if isinstance(data, str) and _DATA.fullmatch(data) else b"",
+    )
 
 
 def _parse_error(error: object, clean: Clean) -> tuple[int, str]:

@@ -42,6 +42,7 @@ class Subject(StrEnum):
     COPIES = "Copies and orders"
     LEADER_TRADES = "Leader trades"
     CHAIN = "Chain and debts"
+    TRANSFERS = "Transfers"
     PROCESS = "Process"
 
 

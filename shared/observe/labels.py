@@ -229,3 +229,27 @@ class CopyStart(StrEnum):
     WAITED = "waited"
     """Later: it could have been a trade that was copied already, until its transaction was in a
     block."""
+
+
+class SignedAttempt(StrEnum):
+    """Why a transaction of a transfer was signed."""
+
+    FIRST = "first"
+    REPLACEMENT = "replacement"
+    """With higher fees."""
+    CANCEL = "cancel"
+    """To use up the nonce without the transfer."""
+
+
+class NodeConcern(StrEnum):
+    """What is wrong with the nodes that transfers are sent to."""
+
+    SILENT = "silent"
+    """A node did not answer."""
+    DISPUTED = "disputed"
+    """A node is behind, nodes contradict each other, or finality lags or is not known."""
+
+
+def name_wallet(address: str) -> str:
+    """The label of an operator wallet: ``wallet-`` and the last 4 digits of its address."""
+    return f"wallet-{address[-4:].lower()}"

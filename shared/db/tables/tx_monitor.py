@@ -103,6 +103,15 @@ transfers = Table(
         ),
     ),
     Index("transfers_by_proxy", "proxy", "requested_at"),
+    # One at a time of each proxy, whichever operator wallets they are of.
+    Index(
+        "transfers_open_by_proxy",
+        "proxy",
+        unique=True,
+        postgresql_where=text(
+            "state in ('sent', 'cancelling', 'mined', 'reverted', 'cancel_mined')"
+        ),
+    ),
     schema="tx_monitor",
     comment="Transfers between operator wallets and proxies, each sent with one nonce.",
 )

@@ -23,13 +23,15 @@ from shared.observe.labels import (
     Feed,
     FrameKind,
     MessageOutcome,
+    NodeConcern,
     OrderReply,
     ParkedReason,
     SettledFills,
+    SignedAttempt,
     Stage,
     Tip,
 )
-from shared.observe.metrics import copies, services
+from shared.observe.metrics import copies, services, transfers
 from shared.observe.metrics.copies import (
     amount_carried,
     copy_by_level,
@@ -71,6 +73,15 @@ from shared.observe.metrics.services import (
     venue_limit_reached,
     venue_requests_waiting,
 )
+from shared.observe.metrics.transfers import (
+    attempt_signed,
+    finality_lag,
+    node_concerns,
+    transfer_state_reached,
+    transfers_open,
+    wallet_halted,
+    wallet_seen,
+)
 
 __all__ = [
     "REGISTRY",
@@ -85,13 +96,16 @@ __all__ = [
     "Feed",
     "FrameKind",
     "MessageOutcome",
+    "NodeConcern",
     "OrderReply",
     "ParkedReason",
     "SettledFills",
+    "SignedAttempt",
     "Stage",
     "Tip",
     "amount_carried",
     "api_keys_missing",
+    "attempt_signed",
     "blocked_keys",
     "book_unusable",
     "build_info",
@@ -110,6 +124,7 @@ __all__ = [
     "feed_silent",
     "fills_blocks_behind",
     "fills_settled",
+    "finality_lag",
     "gates_closed",
     "levels_lower",
     "message_handled",
@@ -117,6 +132,7 @@ __all__ = [
     "message_redriven",
     "message_retried",
     "messages_unfinished",
+    "node_concerns",
     "order_posted",
     "orders_alerted",
     "orders_unknown",
@@ -127,16 +143,20 @@ __all__ = [
     "trade_copied",
     "trades_unsettled",
     "transaction_state_reached",
+    "transfer_state_reached",
+    "transfers_open",
     "venue_limit_reached",
     "venue_requests_waiting",
+    "wallet_halted",
+    "wallet_seen",
 ]
 
 
 def declarations() -> Iterator[Declaration]:
-    """Every metric, in the order of the two files."""
+    """Every metric, in the order of the files."""
     return (
         value.declaration
-        for module in (services, copies)
+        for module in (services, copies, transfers)
         for value in vars(module).values()
         if isinstance(value, Metric)
     )

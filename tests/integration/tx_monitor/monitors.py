@@ -4,7 +4,7 @@ import asyncio
 import os
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,9 +97,17 @@ async def reading_settled(settings: KafkaSettings) -> AsyncIterator[Settled]:
 
 @asynccontextmanager
 async def running_monitor(
-    number: int, *, rpc_url: str, settings: KafkaSettings, database_url: str, folder: Path
+    number: int,
+    *,
+    rpc_url: str,
+    settings: KafkaSettings,
+    database_url: str,
+    folder: Path,
+    environment: Mapping[str, str] | None = None,
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """An instance, which ends with SIGTERM unless it has ended before."""
+    """An instance, which ends with SIGTERM unless it has ended before. ``environment``: what it has
+    beside these settings.
+    """
     environment = {
         **os.environ,
         "POLYGON_RPC_URL": rpc_url,
@@ -111,6 +119,7 @@ async def running_monitor(
         "HEALTH_HOST": "127.0.0.1",
         "HEALTH_PORT": str(Ports().reserve_free()),
         "TX_MONITOR_POLL_INTERVAL": "PT0.1S",
+        **(environment or {}),
     }
     with (folder / f"tx-monitor-{number}.log").open("ab") as log:
         process = await asyncio.create_subprocess_exec(

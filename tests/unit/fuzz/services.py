@@ -16,6 +16,7 @@ from shared.messages.transactions import (
     ReceiptSeen,
     TransactionResolved,
 )
+from shared.messages.transfers import TransferReported, TransferRequested
 from shared.streams.routes import Routes, ignored
 from tests.builders import NOON, a_market, controls, seconds, usdc
 from tests.fakes import (
@@ -24,6 +25,7 @@ from tests.fakes import (
     FakeDebts,
     FakeHoldings,
     FakeTrades,
+    FakeTransfers,
     FakeWatches,
     FixedControls,
 )
@@ -68,13 +70,22 @@ def executor() -> Routes:
         OrderOverdue: handler.on_order_overdue,
         TransactionResolved: handler.on_transaction_resolved,
         FillsSettled: handler.on_fills_settled,
+        TransferReported: ignored,
     }
 
 
 def tx_monitor() -> Routes:
-    handler = TxMonitor(watches=FakeWatches(), now=CLOCK, give_up_after=seconds(60))
+    handler = TxMonitor(
+        watches=FakeWatches(),
+        transfers=FakeTransfers(),
+        has_key=lambda _: True,
+        wake=lambda _: None,
+        now=CLOCK,
+        give_up_after=seconds(60),
+    )
     return {
         ConfirmationRequested: handler.on_confirmation_requested,
+        TransferRequested: handler.on_transfer_requested,
         ReceiptSeen: handler.on_receipt_seen,
     }
 

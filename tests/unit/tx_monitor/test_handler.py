@@ -7,7 +7,7 @@ from services.tx_monitor.handler import Handler
 from shared.messages.base import Message
 from shared.messages.transactions import ReceiptSeen, TransactionResolved, TransactionState
 from tests.builders import NOON, a_receipt, requested, settled
-from tests.fakes import Clock, FakeWatches, wire
+from tests.fakes import Clock, FakeTransfers, FakeWatches, wire
 
 NOT_MINED = {"block_number": None, "block_hash": "", "succeeded": False, "fills": ()}
 
@@ -16,7 +16,14 @@ GIVE_UP_AFTER = timedelta(hours=1)
 
 
 def build_handler() -> Handler:
-    return Handler(watches=FakeWatches(), now=Clock(NOON), give_up_after=GIVE_UP_AFTER)
+    return Handler(
+        watches=FakeWatches(),
+        transfers=FakeTransfers(),
+        has_key=lambda _: False,
+        wake=lambda _: None,
+        now=Clock(NOON),
+        give_up_after=GIVE_UP_AFTER,
+    )
 
 
 def only(messages: Sequence[Message]) -> TransactionResolved:

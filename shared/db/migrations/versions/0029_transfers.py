@@ -83,6 +83,16 @@ def create_transfers() -> None:
     op.create_index(
         "transfers_by_proxy", "transfers", ["proxy", "requested_at"], schema="tx_monitor"
     )
+    op.create_index(
+        "transfers_open_by_proxy",
+        "transfers",
+        ["proxy"],
+        unique=True,
+        schema="tx_monitor",
+        postgresql_where=sa.text(
+            "state in ('sent', 'cancelling', 'mined', 'reverted', 'cancel_mined')"
+        ),
+    )
 
 
 def create_attempts() -> None:

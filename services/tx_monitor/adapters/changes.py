@@ -1,0 +1,23 @@
+"""What was logged last, so that a failure that lasts is logged once."""
+
+import re
+
+_NUMBER = re.compile(r"0x[0-9a-fA-F]+|[0-9]+")
+"""Blocks, hashes and counts, which differ in each round."""
+
+
+class Changes:
+    """Remembers the last text of each subject."""
+
+    def __init__(self) -> None:
+        self._texts: dict[str, str] = {}
+
+    def is_new(self, subject: str, text: str) -> bool:
+        """Whether the text differs from the subject's last one by more than its numbers. Empty:
+        there is nothing to say any more.
+        """
+        shape = _NUMBER.sub("#", text)
+        last = self._texts.pop(subject, "")
+        if shape:
+            self._texts[subject] = shape
+        return shape != last

@@ -1,0 +1,136 @@
+"""The SQL of transfers, their attempts and the operator wallets.
+
+``LOCK_LEASE`` begins each transaction that writes for an operator wallet: it returns nothing where
+the lease is not the newest one, and keeps a newer one from being given out until the end.
+"""
+
+from services.tx_monitor.decisions.transfers import CLOSED_STATES, OPEN_STATES
+from shared.db import tables
+from shared.db.sql import Batch, literals
+from shared.messages.transfers import TransferState
+
+OPEN = literals(sorted(OPEN_STATES))
+CLOSED = literals(sorted(CLOSED_STATES))
+NOT_CLOSED = literals(sorted(OPEN_STATES | {TransferState.QUEUED}))
+
+LOCK_LEASE = """
+select partition from control.leases
+where service = :service and partition = :partition and token = :token
+for share
+"""
+
+NEW_TRANSFERS = Batch.from_table(
+    tables.transfers,
+    "request_id",
+    "proxy",
+    "operator",
+    "direction",
+    "token_id",
+    "amount",
+    "purpose",
+    "intent_id",
+    "send_before",
+    "state",
+    "reason",
+    "is_reported",
+    "traceparent",
+    "requested_at",
+    "changed_at",
+)
+RECORD = f"""
+insert into tx_monitor.transfers ({NEW_TRANSFERS.names})
+select {NEW_TRANSFERS.prefixed("g")} from {NEW_TRANSFERS.unnest("g")}
+order by g.request_id
+on conflict (request_id) do nothing
+returning request_id
+"""
+LOAD = "select * from tx_monitor.transfers where request_id = any(cast(:ids as text[]))"
+
+LOAD_OPEN = f"""
+select * from tx_monitor.transfers
+where operator = :operator and state in {OPEN}
+order by nonce
+"""
+LOAD_QUEUED = f"""
+with queued as materialized (
+    select *, row_number() over (partition by proxy order by requested_at, request_id) as place
+    from tx_monitor.transfers
+    where operator = :operator and state = 'queued'
+)
+select * from queued q
+where q.send_before <= :now
+   or q.place = 1 and not exists (
+        select from tx_monitor.transfers o where o.proxy = q.proxy and o.state in {OPEN}
+   )
+order by q.requested_at, q.request_id
+limit :most
+"""
+"""The oldest of each proxy without an open transfer, and all whose time is over."""
+LOAD_UNREPORTED = f"""
+select * from tx_monitor.transfers
+where operator = :operator and not is_reported and state in {CLOSED}
+order by changed_at, request_id
+limit :most
+"""
+LOAD_ATTEMPTS = """
+select * from tx_monitor.attempts where request_id = any(cast(:ids as text[])) order by number
+"""
+LOAD_OPERATOR = f"""
+select coalesce(o.next_nonce, 0) as next_nonce, coalesce(o.halted_because, '') as halted_because,
+       w.queued, w.oldest
+from (
+    select count(*) filter (where state = 'queued') as queued, min(requested_at) as oldest
+    from tx_monitor.transfers
+    where operator = :operator and state in {NOT_CLOSED}
+) as w
+left join tx_monitor.operators o on o.operator = :operator
+"""
+
+TAKE_NONCE = """
+insert into tx_monitor.operators as o (operator, next_nonce)
+values (:operator, cast(:nonce as bigint) + 1)
+on conflict (operator) do update set next_nonce = excluded.next_nonce
+where o.next_nonce <= :nonce and o.halted_because = ''
+returning operator
+"""
+"""Returns nothing where the nonce was taken before, or the wallet is halted."""
+BEGIN = f"""
+update tx_monitor.transfers t
+set state = 'sent', nonce = :nonce, is_reported = false, changed_at = :now
+where request_id = :request_id and operator = :operator and state = 'queued'
+  and not exists (
+        select from tx_monitor.transfers o where o.proxy = t.proxy and o.state in {OPEN}
+  )
+returning request_id
+"""
+ADD_ATTEMPT = """
+insert into tx_monitor.attempts (
+    tx_hash, request_id, number, kind, raw, gas, max_fee, tip, signed_at, signed_at_block
+) values (
+    :tx_hash, :request_id, :number, :kind, :raw, :gas, :max_fee, :tip, :signed_at, :signed_at_block
+)
+"""
+SAVE = f"""
+update tx_monitor.transfers
+set state = :state, reason = :reason, mined_hash = :mined_hash, block_number = :block_number,
+    block_hash = :block_hash, is_reported = :is_reported,
+    changed_at = case
+        when (state, block_hash) is distinct from (:state, :block_hash) then :now else changed_at
+    end
+where request_id = :request_id and operator = :operator and state not in {CLOSED}
+returning request_id
+"""
+"""What is closed never changes, but by an operator's decision about a lost one."""
+MARK_REPORTED = """
+update tx_monitor.transfers set is_reported = true
+where request_id = :request_id and operator = :operator
+  and (state, block_hash) = (:state, :block_hash)
+"""
+HALT = """
+insert into tx_monitor.operators as o (operator, next_nonce, halted_because, halted_at)
+values (:operator, 0, :because, :now)
+on conflict (operator) do update
+set halted_because = excluded.halted_because, halted_at = excluded.halted_at
+where o.halted_because = ''
+"""
+"""The first reason is kept."""

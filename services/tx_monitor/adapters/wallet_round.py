@@ -1,0 +1,334 @@
+"""One round of an operator wallet: what is due of its transfers is sent, and what changed reported.
+
+What a round needs is recorded, so that any instance can go on with it. Only when what was sent, and
+how often an attempt was not found, is memory of this process, and forgotten with the lease.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+from services.tx_monitor.adapters.nodes import CallReverted
+from services.tx_monitor.adapters.transfer_store import WalletRecords
+from services.tx_monitor.adapters.wallet_tools import Memory, Tools
+from services.tx_monitor.decisions.actions import choose_action, choose_next, find_expired
+from services.tx_monitor.decisions.policy import GWEI
+from services.tx_monitor.decisions.progress import add_attempt, apply_seen, build_movement
+from services.tx_monitor.decisions.transfers import (
+    MINED_STATES,
+    Attempt,
+    AttemptKind,
+    Fees,
+    Replace,
+    Resend,
+    Seen,
+    Sending,
+    Transfer,
+)
+from services.tx_monitor.decisions.views import list_concerns, merge_views
+from services.tx_monitor.handler import build_transfer_reported
+from shared.chain.rpc import NodeRefused
+from shared.chain.transfer_calls import CANCEL_GAS, Call, build_call, max_gas
+from shared.db.leases import Lease, NotLeaseHolder
+from shared.domain.errors import Transient
+from shared.messages.transfers import TransferState
+from shared.observe import metrics, tracing
+from shared.streams.routes import Publish
+
+logger = logging.getLogger(__name__)
+
+OBSERVED_EVERY = timedelta(seconds=30)
+"""A wallet with nothing to do: for the figures of its money and of the nodes."""
+
+
+class WalletRound:
+    """What is decided and written in it names one lease: a round that outlives its lease ends."""
+
+    def __init__(self, operator: str, tools: Tools, memory: Memory, lease: Lease) -> None:
+        self._operator, self._tools, self._memory = operator, tools, memory
+        self._lease = lease
+        self._unreported: dict[str, Transfer] = {}
+        self._failures: list[Transient] = []
+
+    async def run(self, publish: Publish) -> list[Transient]:
+        """Return what failed. Raises: NotLeaseHolder; Transient where nothing could be done."""
+        records = await self._tools.store.load(self._operator, now=self._tools.now())
+        for transfer in (*records.unreported, *records.open_transfers):
+            self._note(transfer)
+        try:
+            await self._do_what_is_due(records)
+        except NotLeaseHolder:
+            raise
+        except Transient as error:
+            self._failures.append(error)
+        await self._report(publish)
+        return self._failures
+
+    async def _do_what_is_due(self, records: WalletRecords) -> None:
+        self._measure(records)
+        queued = await self._expire(records.queued)
+        followed = [self._recall(each) for each in records.open_transfers]
+        self._memory.keep_only(followed)
+        if not followed and not queued and not self._is_observation_due():
+            return
+        seen = await self._observe(followed, records)
+        followed = [await self._follow(transfer, seen) for transfer in followed]
+        await self._begin_due(queued, followed, seen, records)
+
+    async def _expire(self, queued: Sequence[Transfer]) -> list[Transfer]:
+        """Close those whose time is over, and return the others."""
+        expired = find_expired(queued, now=self._tools.now())
+        for transfer in expired:
+            await self._save(transfer)
+        closed = {each.terms.request_id for each in expired}
+        return [each for each in queued if each.terms.request_id not in closed]
+
+    def _recall(self, transfer: Transfer) -> Transfer:
+        lookups = self._memory.lookups.get(transfer.terms.request_id, 0)
+        return replace(transfer, lookups_without_trace=lookups)
+
+    async def _observe(self, followed: Sequence[Transfer], records: WalletRecords) -> Seen:
+        """Raises: Transient where no node answered."""
+        nodes, policy, now = self._tools.nodes, self._tools.policy, self._tools.now()
+        views = await nodes.observe(self._operator, followed)
+        concerns = list_concerns(views, asked=nodes.count, now=now, policy=policy)
+        self._log_concern("nodes", "; ".join(concerns))
+        silent = nodes.count - len(views)
+        metrics.node_concerns(metrics.NodeConcern.SILENT, silent)
+        metrics.node_concerns(metrics.NodeConcern.DISPUTED, len(concerns) - min(silent, 1))
+        seen = merge_views(views, asked=nodes.count, now=now, policy=policy)
+        self._memory.observed_at = now
+        if seen.finalized is not None:
+            metrics.finality_lag(seen.finality_lag // timedelta(seconds=1))
+        metrics.wallet_seen(
+            self._operator,
+            gas_gwei=seen.gas_balance // GWEI,
+            next_nonce=max(records.next_nonce, seen.nonce),
+        )
+        return seen
+
+    async def _follow(self, transfer: Transfer, seen: Seen) -> Transfer:
+        """Move its state, send what is due of it, and return it as it is then. One that fails
+        holds up no other.
+        """
+        try:
+            return await self._act(await self._move(transfer, seen), seen)
+        except NotLeaseHolder:
+            raise
+        except Transient as error:
+            self._failures.append(error)
+            return transfer
+
+    async def _move(self, transfer: Transfer, seen: Seen) -> Transfer:
+        after = apply_seen(transfer, seen, policy=self._tools.policy)
+        if after != transfer:
+            await self._save(after)
+        if transfer.state in MINED_STATES and after.state not in MINED_STATES:
+            # A reorg undid it: whoever has the new branch may not have any of its attempts.
+            for attempt in after.attempts:
+                self._memory.sendings.pop(attempt.tx_hash, None)
+        self._memory.lookups[after.terms.request_id] = after.lookups_without_trace
+        return after
+
+    async def _act(self, transfer: Transfer, seen: Seen) -> Transfer:
+        action = choose_action(
+            transfer,
+            seen,
+            self._memory.sendings,
+            now=self._tools.now(),
+            policy=self._tools.policy,
+        )
+        concern = action.concern if isinstance(action, Resend) else ""
+        self._log_concern(f"transfer {transfer.terms.request_id}", concern)
+        if isinstance(action, Replace):
+            return await self._replace(transfer, action, seen)
+        if isinstance(action, Resend):
+            for attempt in action.attempts:
+                await self._send(transfer, attempt, seen)
+        return transfer
+
+    async def _replace(self, transfer: Transfer, action: Replace, seen: Seen) -> Transfer:
+        assert transfer.nonce is not None
+        is_cancel = action.kind is AttemptKind.CANCEL
+        attempt = self._sign(
+            transfer,
+            action.kind,
+            nonce=transfer.nonce,
+            gas=CANCEL_GAS if is_cancel else transfer.attempts[-1].gas,
+            fees=action.fees,
+            seen=seen,
+        )
+        after = add_attempt(transfer, attempt, nonce=transfer.nonce, reason=action.reason)
+        await self._tools.store.add_attempt(
+            after, attempt, lease=self._lease, now=self._tools.now()
+        )
+        kind = metrics.SignedAttempt.CANCEL if is_cancel else metrics.SignedAttempt.REPLACEMENT
+        metrics.attempt_signed(kind)
+        logger.info(
+            "transfer %s: attempt %d (%s) with at most %d gwei a gas: %s",
+            after.terms.request_id,
+            attempt.number,
+            attempt.kind,
+            attempt.fees.max_fee // GWEI,
+            action.reason,
+        )
+        self._note(after)
+        await self._send(after, attempt, seen)
+        return after
+
+    async def _begin_due(
+        self,
+        queued: Sequence[Transfer],
+        followed: Sequence[Transfer],
+        seen: Seen,
+        records: WalletRecords,
+    ) -> None:
+        waiting, following = list(queued), list(followed)
+        nonce = max(records.next_nonce, seen.nonce)
+        is_lost = any(each.state is TransferState.LOST for each in followed)
+        while True:
+            transfer = choose_next(
+                waiting,
+                following,
+                seen,
+                now=self._tools.now(),
+                halted=is_lost or bool(records.halted_because),
+                policy=self._tools.policy,
+            )
+            if transfer is None:
+                return
+            waiting.remove(transfer)
+            begun = await self._begin(transfer, nonce, seen)
+            if begun is not None:
+                following.append(begun)
+                nonce += 1
+
+    async def _begin(self, transfer: Transfer, nonce: int, seen: Seen) -> Transfer | None:
+        """The transfer as it has begun; None where it has not, so that another one may."""
+        try:
+            gas = await self._estimate_gas(transfer)
+        except CallReverted as reverted:
+            reason = f"the chain would refuse it: {reverted}"
+            await self._save(
+                replace(transfer, state=TransferState.REFUSED, reason=reason, is_reported=False)
+            )
+            return None
+        except NodeRefused as refusal:
+            self._failures.append(refusal)
+            return None
+        attempt = self._sign(
+            transfer, AttemptKind.TRANSFER, nonce=nonce, gas=gas, fees=seen.suggested, seen=seen
+        )
+        begun = add_attempt(transfer, attempt, nonce=nonce)
+        await self._tools.store.begin(begun, attempt, lease=self._lease, now=self._tools.now())
+        metrics.attempt_signed(metrics.SignedAttempt.FIRST)
+        self._note(begun)
+        await self._send(begun, attempt, seen)
+        return begun
+
+    async def _estimate_gas(self, transfer: Transfer) -> int:
+        """The gas limit of its transaction. Raises: CallReverted; Transient."""
+        movement = build_movement(transfer.terms)
+        needed = await self._tools.nodes.estimate_gas(self._operator, build_call(movement))
+        allowed = max_gas(movement)
+        if needed > allowed:
+            raise CallReverted(f"it needs {needed} gas, and {allowed} are allowed")
+        return min(needed * self._tools.policy.gas_margin_percent // 100, allowed)
+
+    def _sign(
+        self,
+        transfer: Transfer,
+        kind: AttemptKind,
+        *,
+        nonce: int,
+        gas: int,
+        fees: Fees,
+        seen: Seen,
+    ) -> Attempt:
+        is_cancel = kind is AttemptKind.CANCEL
+        call = (
+            Call(to=self._operator, data=b"")
+            if is_cancel
+            else build_call(build_movement(transfer.terms))
+        )
+        signed = self._tools.keys.sign(self._operator, call, nonce=nonce, gas=gas, fees=fees)
+        return Attempt(
+            tx_hash=signed.tx_hash,
+            number=len(transfer.attempts) + 1,
+            kind=kind,
+            raw=signed.raw,
+            gas=gas,
+            fees=fees,
+            signed_at=self._tools.now(),
+            signed_at_block=seen.head.number,
+        )
+
+    async def _send(self, transfer: Transfer, attempt: Attempt, seen: Seen) -> None:
+        """Send a recorded attempt to all nodes. Raises: NotLeaseHolder."""
+        self._require_lease()
+        request_id = transfer.terms.request_id
+        with (
+            tracing.continue_trace(transfer.traceparent),
+            tracing.start_client_span("send transaction", request_id=request_id),
+        ):
+            answers = await self._tools.nodes.send(attempt.raw)
+        self._memory.sendings[attempt.tx_hash] = Sending(
+            sent_at=self._tools.now(),
+            sent_at_block=seen.head.number,
+            is_refused=answers.is_refused,
+        )
+        text = "; ".join(answers.texts)
+        if self._tools.changes.is_new(attempt.tx_hash, text) and text:
+            logger.info("transfer %s: attempt %s: %s", request_id, attempt.tx_hash, text)
+
+    async def _save(self, transfer: Transfer) -> None:
+        await self._tools.store.save(transfer, lease=self._lease, now=self._tools.now())
+        logger.log(
+            logging.ERROR if transfer.state is TransferState.LOST else logging.INFO,
+            "transfer %s is %s%s",
+            transfer.terms.request_id,
+            transfer.state,
+            f": {transfer.reason}" if transfer.reason else "",
+        )
+        self._note(transfer)
+
+    def _note(self, transfer: Transfer) -> None:
+        """Have the newest state reported at the end of the round."""
+        if not transfer.is_reported:
+            self._unreported[transfer.terms.request_id] = transfer
+
+    async def _report(self, publish: Publish) -> None:
+        """Publish what has changed. Raises: NotLeaseHolder; Transient."""
+        for transfer in self._unreported.values():
+            self._require_lease()
+            with tracing.continue_trace(transfer.traceparent):
+                await publish(build_transfer_reported(transfer, now=self._tools.now()))
+            await self._tools.store.mark_reported(transfer, lease=self._lease)
+
+    def _is_observation_due(self) -> bool:
+        observed_at = self._memory.observed_at
+        return observed_at is None or self._tools.now() - observed_at >= OBSERVED_EVERY
+
+    def _log_concern(self, subject: str, concern: str) -> None:
+        if self._tools.changes.is_new(subject, concern):
+            if concern:
+                logger.warning("%s: %s", subject, concern)
+            else:
+                logger.info("%s: nothing is wrong any more", subject)
+
+    def _measure(self, records: WalletRecords) -> None:
+        oldest = records.oldest_requested_at
+        age = timedelta(0) if oldest is None else self._tools.now() - oldest
+        metrics.transfers_open(
+            self._operator,
+            in_flight=len(records.open_transfers),
+            queued=records.queued_count,
+            oldest_s=age // timedelta(seconds=1),
+        )
+        metrics.wallet_halted(self._operator, is_halted=bool(records.halted_because))
+
+    def _require_lease(self) -> None:
+        """Before anything that the database cannot refuse. Raises: NotLeaseHolder."""
+        if self._tools.leases.lease_for(self._operator).token != self._lease.token:
+            raise NotLeaseHolder("the lease is another one than that of this round")
