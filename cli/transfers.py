@@ -48,7 +48,7 @@ RESOLVE = """
 with resolved as (
     update tx_monitor.transfers
     set state = :state, mined_hash = :tx_hash, reason = :reason, is_reported = false,
-        changed_at = clock_timestamp()
+        revision = revision + 1, changed_at = clock_timestamp()
     where request_id = :request_id and state = 'lost'
     returning request_id
 )
@@ -69,6 +69,9 @@ with resumed as (
 insert into tx_monitor.transfer_decisions (subject, made_at, made_by, decision, why)
 select operator, clock_timestamp(), :by, 'resumed', :why from resumed
 returning subject
+"""
+LOCK_OPERATOR = """
+select operator from tx_monitor.operators where operator = :operator for update
 """
 LOST_OF_OPERATOR = """
 select request_id from tx_monitor.transfers
@@ -157,6 +160,8 @@ async def resume(engine: AsyncEngine, operator: str, *, why: str) -> str:
     Raises: CommandError, Transient.
     """
     async with transaction(engine) as connection:
+        # What is lost is recorded with the halt: it is looked for when the halt is locked.
+        await fetch_rows(connection, LOCK_OPERATOR, operator=operator)
         lost = await fetch_rows(connection, LOST_OF_OPERATOR, operator=operator)
         if lost:
             raise CommandError(

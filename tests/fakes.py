@@ -772,9 +772,6 @@ class FakeTransfers:
                 if (oldest[each.terms.proxy] is each and each.terms.proxy not in taken)
                 or (each.terms.send_before is not None and each.terms.send_before <= now)
             ),
-            unreported=tuple(
-                each for each in mine if each.state in CLOSED_STATES and not each.is_reported
-            ),
             next_nonce=self.next_nonces.get(operator, 0),
             halted_because=self.halted_because.get(operator, ""),
             queued_count=len(queued),
@@ -798,7 +795,12 @@ class FakeTransfers:
             raise NotBegun(f"{terms.request_id} is not queued, or another of its proxy is open")
         self.next_nonces[terms.operator] = nonce + 1
         self.transfers[terms.request_id] = replace(
-            recorded, state=TransferState.SENT, nonce=nonce, attempts=(attempt,), is_reported=False
+            recorded,
+            state=TransferState.SENT,
+            nonce=nonce,
+            attempts=(attempt,),
+            is_reported=False,
+            revision=transfer.revision,
         )
 
     async def add_attempt(
@@ -823,10 +825,28 @@ class FakeTransfers:
                 f"transfer {transfer.terms.request_id}: {transfer.reason}",
             )
 
+    async def load_unreported(self, operator: str) -> list[Transfer]:
+        return [
+            replace(each, attempts=())
+            for each in self.transfers.values()
+            if each.terms.operator == operator
+            and each.state is not TransferState.QUEUED
+            and not each.is_reported
+        ]
+
+    async def load_wallets(self) -> list[str]:
+        return sorted(
+            {
+                each.terms.operator
+                for each in self.transfers.values()
+                if not each.is_reported or each.state not in CLOSED_STATES
+            }
+        )
+
     async def mark_reported(self, transfer: Transfer, *, lease: Lease) -> None:
         self._require_newest(lease)
         recorded = self.transfers[transfer.terms.request_id]
-        if (recorded.state, recorded.block_hash) == (transfer.state, transfer.block_hash):
+        if recorded.revision == transfer.revision:
             self.transfers[transfer.terms.request_id] = replace(recorded, is_reported=True)
 
     def _order(self, transfer: Transfer) -> tuple[datetime, str]:

@@ -71,7 +71,13 @@ def an_attempt(identity: int = 1, /, **overrides: Any) -> Attempt:
 
 
 def begin_with(transfer: Transfer, attempt: Attempt, *, nonce: int) -> Transfer:
-    return replace(transfer, state=TransferState.SENT, nonce=nonce, attempts=(attempt,))
+    return replace(
+        transfer,
+        state=TransferState.SENT,
+        nonce=nonce,
+        attempts=(attempt,),
+        revision=transfer.revision + 1,
+    )
 
 
 def mine(transfer: Transfer, attempt: Attempt, *, block: int = 60) -> Transfer:
@@ -82,6 +88,7 @@ def mine(transfer: Transfer, attempt: Attempt, *, block: int = 60) -> Transfer:
         block_number=block,
         block_hash=BLOCK,
         is_reported=False,
+        revision=transfer.revision + 1,
     )
 
 

@@ -95,7 +95,7 @@ async def compose(process: Process) -> AsyncIterator[Service]:
                 "partitions": Partitions(engine, [tables.watches]),
                 "receipts": build_receipt_feed(watches, chain, ownership, settings),
                 "fills": build_fill_feed(engine, chain, controls, followers, settings),
-                **({"transfers": sender} if keys.operators else {}),
+                "transfers": sender,
             },
             readiness_checks=[database, controls, leases],
             ownership=ownership,

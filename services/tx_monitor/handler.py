@@ -136,7 +136,7 @@ def build_terms(requested: TransferRequested) -> Terms:
 def build_transfer_reported(transfer: Transfer, *, now: datetime) -> TransferReported:
     terms = transfer.terms
     return TransferReported(
-        message_id=f"{terms.request_id}:{transfer.state}:{transfer.block_hash}",
+        message_id=f"{terms.request_id}:{transfer.revision}",
         occurred_at=now,
         proxy=terms.proxy,
         request_id=terms.request_id,
@@ -147,6 +147,7 @@ def build_transfer_reported(transfer: Transfer, *, now: datetime) -> TransferRep
         purpose=terms.purpose,
         intent_id=terms.intent_id,
         state=transfer.state,
+        revision=transfer.revision,
         transaction_hash=transfer.mined_hash,
         block_number=transfer.block_number,
         reason=transfer.reason,

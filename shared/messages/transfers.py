@@ -5,7 +5,7 @@ send, and what became of it on the chain.
 from enum import StrEnum
 from typing import ClassVar
 
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, Field
 
 from shared.messages.base import Address, ProxyMessage, TradedMicros
 
@@ -93,6 +93,9 @@ class TransferReported(ProxyMessage):
     purpose: TransferPurpose
     intent_id: str
     state: TransferState
+    revision: int = Field(strict=True, gt=0)
+    """Grows with each report of a transfer. Reports may come again, and late: one of a lower
+    revision than a known one says nothing."""
     transaction_hash: str
     """The transaction in a block; empty where none is."""
     block_number: int | None

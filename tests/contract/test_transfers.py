@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.tx_monitor.adapters.transfer_store import NotBegun, TransferStore, WalletRecords
 from services.tx_monitor.adapters.transfers import PostgresTransfers
+from services.tx_monitor.decisions.progress import mark_changed
 from services.tx_monitor.decisions.transfers import (
     CLOSED_STATES,
     OPEN_STATES,
@@ -259,7 +260,7 @@ async def test_what_is_closed_stays_as_it_is(records: Records, closed: TransferS
 
     loaded = await records.load()
     assert (loaded.open_transfers, loaded.queued) == ((), ())
-    assert [replace(each, attempts=()) for each in loaded.unreported] == [ended]
+    assert await records.store.load_unreported(OPERATOR) == [ended]
     assert loaded.oldest_requested_at is None
 
 
@@ -288,11 +289,33 @@ async def test_a_transfer_is_unreported_until_its_newest_state_was_reported(
     await records.store.mark_reported(begun, lease=records.lease)
     assert [each.is_reported for each in (await records.load()).open_transfers] == [False]
 
-    final = replace(mined, state=TransferState.FINAL)
+    final = mark_changed(replace(mined, state=TransferState.FINAL))
     await records.save(final)
-    assert len((await records.load()).unreported) == 1
+    (unreported,) = await records.store.load_unreported(OPERATOR)
+    assert (unreported.state, unreported.revision) == (TransferState.FINAL, final.revision)
+    assert await records.store.load_wallets() == [OPERATOR]
     await records.store.mark_reported(final, lease=records.lease)
-    assert (await records.load()).unreported == ()
+    assert await records.store.load_unreported(OPERATOR) == []
+    assert await records.store.load_wallets() == []
+
+
+async def test_what_waits_in_one_direction_keeps_none_of_the_other_from_being_loaded(
+    records: Records,
+) -> None:
+    taken = [
+        a_queued_transfer(
+            request_id=f"take-{number}",
+            proxy=f"0x{number + 1:040x}",
+            direction=Direction.FROM_PROXY,
+        )
+        for number in range(150)
+    ]
+    await records.record(*taken, of_another_proxy("give"))
+
+    queued = (await records.load()).queued
+
+    assert queued[0].terms.request_id == "take-0"
+    assert "give" in {each.terms.request_id for each in queued}
 
 
 async def test_a_stale_lease_writes_nothing(records: Records) -> None:

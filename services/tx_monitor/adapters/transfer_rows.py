@@ -40,6 +40,7 @@ def build_state_parameters(transfer: Transfer) -> dict[str, Any]:
         "block_number": transfer.block_number,
         "block_hash": transfer.block_hash,
         "is_reported": transfer.is_reported,
+        "revision": transfer.revision,
     }
 
 
@@ -79,6 +80,7 @@ def parse_transfer(row: Row, attempts: Sequence[Attempt] = ()) -> Transfer:
         block_number=row.block_number,
         block_hash=row.block_hash,
         is_reported=row.is_reported,
+        revision=row.revision,
         traceparent=row.traceparent,
     )
 

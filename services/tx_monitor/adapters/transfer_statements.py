@@ -56,19 +56,21 @@ with queued as materialized (
     select *, row_number() over (partition by proxy order by requested_at, request_id) as place
     from tx_monitor.transfers
     where operator = :operator and state = 'queued'
+), ready as (
+    select *, row_number() over (partition by direction order by requested_at, request_id) as turn
+    from queued q
+    where q.send_before <= :now
+       or q.place = 1 and not exists (
+            select from tx_monitor.transfers o where o.proxy = q.proxy and o.state in {OPEN}
+       )
 )
-select * from queued q
-where q.send_before <= :now
-   or q.place = 1 and not exists (
-        select from tx_monitor.transfers o where o.proxy = q.proxy and o.state in {OPEN}
-   )
-order by q.requested_at, q.request_id
-limit :most
+select * from ready where turn <= :most order by requested_at, request_id
 """
-"""The oldest of each proxy without an open transfer, and all whose time is over."""
-LOAD_UNREPORTED = f"""
+"""The oldest of each proxy without an open transfer, and all whose time is over; at most so many of
+each direction: those that take from proxies may have to wait, and must not hold up the others."""
+LOAD_UNREPORTED = """
 select * from tx_monitor.transfers
-where operator = :operator and not is_reported and state in {CLOSED}
+where operator = :operator and not is_reported and state <> 'queued'
 order by changed_at, request_id
 limit :most
 """
@@ -96,7 +98,7 @@ returning operator
 """Returns nothing where the nonce was taken before, or the wallet is halted."""
 BEGIN = f"""
 update tx_monitor.transfers t
-set state = 'sent', nonce = :nonce, is_reported = false, changed_at = :now
+set state = 'sent', nonce = :nonce, is_reported = false, revision = :revision, changed_at = :now
 where request_id = :request_id and operator = :operator and state = 'queued'
   and not exists (
         select from tx_monitor.transfers o where o.proxy = t.proxy and o.state in {OPEN}
@@ -113,7 +115,7 @@ insert into tx_monitor.attempts (
 SAVE = f"""
 update tx_monitor.transfers
 set state = :state, reason = :reason, mined_hash = :mined_hash, block_number = :block_number,
-    block_hash = :block_hash, is_reported = :is_reported,
+    block_hash = :block_hash, is_reported = :is_reported, revision = :revision,
     changed_at = case
         when (state, block_hash) is distinct from (:state, :block_hash) then :now else changed_at
     end
@@ -123,8 +125,7 @@ returning request_id
 """What is closed never changes, but by an operator's decision about a lost one."""
 MARK_REPORTED = """
 update tx_monitor.transfers set is_reported = true
-where request_id = :request_id and operator = :operator
-  and (state, block_hash) = (:state, :block_hash)
+where request_id = :request_id and operator = :operator and revision = :revision
 """
 HALT = """
 insert into tx_monitor.operators as o (operator, next_nonce, halted_because, halted_at)
@@ -134,3 +135,10 @@ set halted_because = excluded.halted_because, halted_at = excluded.halted_at
 where o.halted_because = ''
 """
 """The first reason is kept."""
+
+LOAD_WALLETS = f"""
+select distinct operator from tx_monitor.transfers
+where not is_reported or state in {NOT_CLOSED}
+order by operator
+"""
+"""Those with transfers that somebody must look after."""

@@ -22,8 +22,6 @@ class WalletRecords:
     queued: tuple[Transfer, ...] = ()
     """Oldest first: of each proxy without an open transfer only the oldest, and all whose time is
     over."""
-    unreported: tuple[Transfer, ...] = ()
-    """Of those that are closed."""
     next_nonce: int = 0
     """The lowest that was never signed, as far as is recorded; the chain may be further."""
     halted_because: str = ""
@@ -67,6 +65,14 @@ class TransferStore(Protocol):
         """Record state and block. A lost transfer halts its wallet. A closed one stays as it is."""
         ...
 
+    async def load_unreported(self, operator: str) -> list[Transfer]:
+        """Those whose newest state was not published yet, without their attempts."""
+        ...
+
+    async def load_wallets(self) -> list[str]:
+        """The operator wallets with transfers that are not closed, or not reported."""
+        ...
+
     async def mark_reported(self, transfer: Transfer, *, lease: Lease) -> None:
-        """Record that this state and block were published."""
+        """Record that this revision was published. Where there is a newer one, that is not."""
         ...

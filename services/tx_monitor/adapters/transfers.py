@@ -48,9 +48,6 @@ class PostgresTransfers:
             queued = await fetch_rows(
                 connection, statements.LOAD_QUEUED, operator=operator, now=now, most=MAX_LOADED
             )
-            unreported = await fetch_rows(
-                connection, statements.LOAD_UNREPORTED, operator=operator, most=MAX_LOADED
-            )
             attempts = await _load_attempts(connection, [row.request_id for row in open_rows])
             (wallet,) = await fetch_rows(connection, statements.LOAD_OPERATOR, operator=operator)
         return WalletRecords(
@@ -58,7 +55,6 @@ class PostgresTransfers:
                 parse_transfer(row, attempts[row.request_id]) for row in open_rows
             ),
             queued=tuple(map(parse_transfer, queued)),
-            unreported=tuple(map(parse_transfer, unreported)),
             next_nonce=wallet.next_nonce,
             halted_because=wallet.halted_because,
             queued_count=wallet.queued,
@@ -82,6 +78,7 @@ class PostgresTransfers:
                     request_id=request_id,
                     operator=operator,
                     nonce=nonce,
+                    revision=transfer.revision,
                     now=now,
                 ):
                     raise NotBegun(f"{request_id} is not queued, or another of its proxy is open")
@@ -111,6 +108,18 @@ class PostgresTransfers:
                 )
         if not transfer.is_reported:
             metrics.transfer_state_reached(transfer.state, transfer.terms.purpose)
+
+    async def load_unreported(self, operator: str) -> list[Transfer]:
+        async with autocommit(self._engine) as connection:
+            rows = await fetch_rows(
+                connection, statements.LOAD_UNREPORTED, operator=operator, most=MAX_LOADED
+            )
+        return [parse_transfer(row) for row in rows]
+
+    async def load_wallets(self) -> list[str]:
+        async with autocommit(self._engine) as connection:
+            rows = await fetch_rows(connection, statements.LOAD_WALLETS)
+        return [row.operator for row in rows]
 
     async def mark_reported(self, transfer: Transfer, *, lease: Lease) -> None:
         parameters = build_state_parameters(transfer)

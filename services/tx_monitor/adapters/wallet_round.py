@@ -1,4 +1,4 @@
-"""One round of an operator wallet: what is due of its transfers is sent, and what changed reported.
+"""One round of an operator wallet: the states of its transfers move, and what is due is sent.
 
 What a round needs is recorded, so that any instance can go on with it. Only when what was sent, and
 how often an attempt was not found, is memory of this process, and forgotten with the lease.
@@ -14,7 +14,12 @@ from services.tx_monitor.adapters.transfer_store import WalletRecords
 from services.tx_monitor.adapters.wallet_tools import Memory, Tools
 from services.tx_monitor.decisions.actions import choose_action, choose_next, find_expired
 from services.tx_monitor.decisions.policy import GWEI
-from services.tx_monitor.decisions.progress import add_attempt, apply_seen, build_movement
+from services.tx_monitor.decisions.progress import (
+    add_attempt,
+    apply_seen,
+    build_movement,
+    refuse,
+)
 from services.tx_monitor.decisions.transfers import (
     MINED_STATES,
     Attempt,
@@ -27,14 +32,12 @@ from services.tx_monitor.decisions.transfers import (
     Transfer,
 )
 from services.tx_monitor.decisions.views import list_concerns, merge_views
-from services.tx_monitor.handler import build_transfer_reported
 from shared.chain.rpc import NodeRefused
 from shared.chain.transfer_calls import CANCEL_GAS, Call, build_call, max_gas
 from shared.db.leases import Lease, NotLeaseHolder
 from shared.domain.errors import Transient
 from shared.messages.transfers import TransferState
 from shared.observe import metrics, tracing
-from shared.streams.routes import Publish
 
 logger = logging.getLogger(__name__)
 
@@ -48,21 +51,17 @@ class WalletRound:
     def __init__(self, operator: str, tools: Tools, memory: Memory, lease: Lease) -> None:
         self._operator, self._tools, self._memory = operator, tools, memory
         self._lease = lease
-        self._unreported: dict[str, Transfer] = {}
         self._failures: list[Transient] = []
 
-    async def run(self, publish: Publish) -> list[Transient]:
+    async def run(self) -> list[Transient]:
         """Return what failed. Raises: NotLeaseHolder; Transient where nothing could be done."""
         records = await self._tools.store.load(self._operator, now=self._tools.now())
-        for transfer in (*records.unreported, *records.open_transfers):
-            self._note(transfer)
         try:
             await self._do_what_is_due(records)
         except NotLeaseHolder:
             raise
         except Transient as error:
             self._failures.append(error)
-        await self._report(publish)
         return self._failures
 
     async def _do_what_is_due(self, records: WalletRecords) -> None:
@@ -173,7 +172,6 @@ class WalletRound:
             attempt.fees.max_fee // GWEI,
             action.reason,
         )
-        self._note(after)
         await self._send(after, attempt, seen)
         return after
 
@@ -210,9 +208,7 @@ class WalletRound:
             gas = await self._estimate_gas(transfer)
         except CallReverted as reverted:
             reason = f"the chain would refuse it: {reverted}"
-            await self._save(
-                replace(transfer, state=TransferState.REFUSED, reason=reason, is_reported=False)
-            )
+            await self._save(refuse(transfer, reason))
             return None
         except NodeRefused as refusal:
             self._failures.append(refusal)
@@ -223,7 +219,6 @@ class WalletRound:
         begun = add_attempt(transfer, attempt, nonce=nonce)
         await self._tools.store.begin(begun, attempt, lease=self._lease, now=self._tools.now())
         metrics.attempt_signed(metrics.SignedAttempt.FIRST)
-        self._note(begun)
         await self._send(begun, attempt, seen)
         return begun
 
@@ -291,20 +286,6 @@ class WalletRound:
             transfer.state,
             f": {transfer.reason}" if transfer.reason else "",
         )
-        self._note(transfer)
-
-    def _note(self, transfer: Transfer) -> None:
-        """Have the newest state reported at the end of the round."""
-        if not transfer.is_reported:
-            self._unreported[transfer.terms.request_id] = transfer
-
-    async def _report(self, publish: Publish) -> None:
-        """Publish what has changed. Raises: NotLeaseHolder; Transient."""
-        for transfer in self._unreported.values():
-            self._require_lease()
-            with tracing.continue_trace(transfer.traceparent):
-                await publish(build_transfer_reported(transfer, now=self._tools.now()))
-            await self._tools.store.mark_reported(transfer, lease=self._lease)
 
     def _is_observation_due(self) -> bool:
         observed_at = self._memory.observed_at

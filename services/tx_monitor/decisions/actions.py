@@ -6,7 +6,7 @@ from datetime import datetime
 
 from services.tx_monitor.decisions.fees import raise_fees
 from services.tx_monitor.decisions.policy import Policy
-from services.tx_monitor.decisions.progress import build_movement
+from services.tx_monitor.decisions.progress import build_movement, mark_changed
 from services.tx_monitor.decisions.transfers import (
     OPEN_STATES,
     Action,
@@ -102,7 +102,7 @@ def choose_next(
 def find_expired(queued: Sequence[Transfer], *, now: datetime) -> list[Transfer]:
     """Return those that were not sent in time, as expired."""
     return [
-        replace(transfer, state=TransferState.EXPIRED, reason=EXPIRED, is_reported=False)
+        mark_changed(replace(transfer, state=TransferState.EXPIRED, reason=EXPIRED))
         for transfer in queued
         if transfer.state is TransferState.QUEUED
         and transfer.nonce is None

@@ -60,14 +60,24 @@ def add_attempt(transfer: Transfer, attempt: Attempt, *, nonce: int, reason: str
     if last is not None and not is_replacement(last.fees, attempt.fees):
         raise ValueError(f"{transfer.terms.request_id}: fees that no pool replaces an attempt for")
     is_cancel = attempt.kind is AttemptKind.CANCEL
-    return replace(
+    after = replace(
         transfer,
         state=TransferState.CANCELLING if is_cancel else TransferState.SENT,
         reason=(transfer.reason or reason) if is_cancel else "",
         nonce=nonce,
         attempts=(*transfer.attempts, attempt),
-        is_reported=transfer.is_reported and transfer.attempts != () and not is_cancel,
     )
+    return after if after.state is transfer.state else mark_changed(after)
+
+
+def mark_changed(transfer: Transfer) -> Transfer:
+    """Return the transfer, whose state or block has just changed, as one that is to be reported."""
+    return replace(transfer, is_reported=False, revision=transfer.revision + 1)
+
+
+def refuse(transfer: Transfer, reason: str) -> Transfer:
+    """Return a queued transfer as one that is never sent."""
+    return mark_changed(replace(transfer, state=TransferState.REFUSED, reason=reason))
 
 
 def apply_seen(transfer: Transfer, seen: Seen, *, policy: Policy) -> Transfer:
@@ -93,7 +103,7 @@ def apply_seen(transfer: Transfer, seen: Seen, *, policy: Policy) -> Transfer:
     else:
         current = _count_lookup(current, seen, policy)
     is_same = _describe_outcome(current) == _describe_outcome(transfer)
-    return replace(current, is_reported=transfer.is_reported and is_same)
+    return current if is_same else mark_changed(current)
 
 
 def _describe_outcome(transfer: Transfer) -> tuple[object, ...]:

@@ -90,6 +90,8 @@ class Transfer:
     block_hash: str = ""
     is_reported: bool = False
     """Whether this state was published."""
+    revision: int = 1
+    """Grows with each state that is published: a report of a lower one is older."""
     traceparent: str | None = field(default=None, compare=False)
     lookups_without_trace: int = field(default=0, compare=False)
     """In how many rounds in a row the nonce was used in a final block, and no attempt was in any.

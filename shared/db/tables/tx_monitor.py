@@ -88,21 +88,29 @@ transfers = Table(
         server_default=text("false"),
         comment="Whether this state was published",
     ),
+    Column(
+        "revision",
+        BigInteger,
+        nullable=False,
+        server_default="1",
+        comment="Grows with each state that is published",
+    ),
     Column("traceparent", Text),
     timestamp("requested_at", nullable=False),
     timestamp("changed_at", nullable=False),
     UniqueConstraint("operator", "nonce", name="transfers_nonce"),
-    # What an operator wallet has to do; a closed transfer that was reported is not in it.
+    # What an operator wallet has to do, or a person; what is closed and reported is not in it.
     Index(
         "transfers_open",
         "operator",
         "requested_at",
         postgresql_where=text(
             "not is_reported or state in "
-            "('queued', 'sent', 'cancelling', 'mined', 'reverted', 'cancel_mined')"
+            "('queued', 'sent', 'cancelling', 'mined', 'reverted', 'cancel_mined', 'lost')"
         ),
     ),
-    Index("transfers_by_proxy", "proxy", "requested_at"),
+    # For the newest, which a command lists.
+    Index("transfers_by_time", "requested_at", "request_id"),
     # One at a time of each proxy, whichever operator wallets they are of.
     Index(
         "transfers_open_by_proxy",

@@ -81,6 +81,7 @@ from shared.observe.metrics.transfers import (
     transfers_open,
     wallet_halted,
     wallet_seen,
+    wallets_without_key,
 )
 
 __all__ = [
@@ -149,6 +150,7 @@ __all__ = [
     "venue_requests_waiting",
     "wallet_halted",
     "wallet_seen",
+    "wallets_without_key",
 ]
 
 

@@ -45,6 +45,11 @@ _HALTED = gauge(
     subject=Subject.TRANSFERS,
     labels=(_OPERATOR,),
 )
+_WITHOUT_KEY = gauge(
+    "slipstream_operator_wallets_without_key",
+    "Operator wallets with transfers that nobody looks after, because their key is not here",
+    subject=Subject.TRANSFERS,
+)
 _GAS_BALANCE = gauge(
     "slipstream_operator_wallet_gas_gwei",
     "What an operator wallet has to pay gas with; 1,000,000,000 are a POL",
@@ -92,6 +97,11 @@ def transfers_open(operator: str, *, in_flight: int, queued: int, oldest_s: int)
 def wallet_halted(operator: str, *, is_halted: bool) -> None:
     """Set whether the operator wallet begins no transfers."""
     _HALTED.labels(name_wallet(operator)).set(is_halted)
+
+
+def wallets_without_key(n: int) -> None:
+    """Set how many operator wallets have transfers and no key."""
+    _WITHOUT_KEY.labels().set(n)
 
 
 def wallet_seen(operator: str, *, gas_gwei: int, next_nonce: int) -> None:

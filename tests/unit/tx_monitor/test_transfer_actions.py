@@ -77,7 +77,7 @@ def test_nothing_is_sent_of_what_is_in_a_block_or_closed(state: TransferState) -
     assert choose(transfer, build_seen(**LATER), {}, seconds=99) == Wait()
 
 
-def test_nothing_is_sent_once_the_nonce_is_used_for_good_and_an_operator_is_told() -> None:
+def test_nothing_is_sent_once_the_nonce_is_used_for_good_and_it_is_a_concern() -> None:
     transfer = build_sent(send_before=START)
 
     action = choose(transfer, build_seen(nonce=8, final_nonce=8), {}, seconds=99)

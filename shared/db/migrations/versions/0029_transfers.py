@@ -62,6 +62,13 @@ def create_transfers() -> None:
             server_default=sa.text("false"),
             comment="Whether this state was published",
         ),
+        sa.Column(
+            "revision",
+            sa.BigInteger(),
+            nullable=False,
+            server_default="1",
+            comment="Grows with each state that is published",
+        ),
         sa.Column("traceparent", sa.Text()),
         sa.Column("requested_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("changed_at", sa.DateTime(timezone=True), nullable=False),
@@ -77,11 +84,11 @@ def create_transfers() -> None:
         schema="tx_monitor",
         postgresql_where=sa.text(
             "not is_reported or state in "
-            "('queued', 'sent', 'cancelling', 'mined', 'reverted', 'cancel_mined')"
+            "('queued', 'sent', 'cancelling', 'mined', 'reverted', 'cancel_mined', 'lost')"
         ),
     )
     op.create_index(
-        "transfers_by_proxy", "transfers", ["proxy", "requested_at"], schema="tx_monitor"
+        "transfers_by_time", "transfers", ["requested_at", "request_id"], schema="tx_monitor"
     )
     op.create_index(
         "transfers_open_by_proxy",
