@@ -18,6 +18,7 @@ from shared.domain.follows import Follow
 from shared.domain.ids import follow_id
 from shared.domain.money import MICROS
 from shared.testing.otlp import OtlpReceiver
+from tests.system.forks import ForkingSupervisor
 from tools.pipeline.local import LocalPipeline
 from tools.pipeline.parts import SERVICES
 from tools.pipeline.venue import Account
@@ -140,7 +141,8 @@ async def running_deployment(
         block_seconds=block_seconds,
         brokers=brokers,
     )
-    async with OtlpReceiver() as collector, LocalStack(settings) as stack:
+    supervisor = ForkingSupervisor(settings.folder)
+    async with OtlpReceiver() as collector, LocalStack(settings, supervisor=supervisor) as stack:
         variables = {
             "OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint,
             "OTEL_BSP_SCHEDULE_DELAY": "200",
