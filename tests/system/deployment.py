@@ -137,6 +137,7 @@ async def running_deployment(
     settings = StackSettings(
         folder=folder / "stack",
         kafka_heap_mb=256,
+        quick_compile=True,
         durable=durable,
         block_seconds=block_seconds,
         brokers=brokers,
