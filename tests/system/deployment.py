@@ -121,7 +121,7 @@ async def running_deployment(
     environment: Mapping[str, str] | None = None,
     further_leaders: Sequence[str] = (),
     launcher: str | None = None,
-    block_seconds: float = 1,
+    block_seconds: float = 0.5,
     brokers: Literal[1, 3] = 1,
     max_slippage_bps: Decimal = Decimal(500),
     durable: bool = False,
