@@ -53,7 +53,10 @@ def local_stack(
     They are shared by the whole session.
     """
     settings = StackSettings(
-        folder=tmp_path_factory.mktemp("stack"), mining="automine", durable=False
+        folder=tmp_path_factory.mktemp("stack"),
+        quick_compile=True,
+        mining="automine",
+        durable=False,
     )
     with background.entered(LocalStack(settings)) as stack:
         yield stack
@@ -149,7 +152,11 @@ def _own_cluster(
     brokers: Literal[1, 3], folder: Path, background: BackgroundLoop
 ) -> Iterator[BackgroundCluster]:
     settings = StackSettings(
-        folder=folder, brokers=brokers, kafka_heap_mb=256, kafka_bootstrap_servers=None
+        folder=folder,
+        brokers=brokers,
+        kafka_heap_mb=256,
+        quick_compile=True,
+        kafka_bootstrap_servers=None,
     )
     with background.entered(LocalStack(settings, parts=["kafka"])) as stack:
         assert stack.kafka is not None

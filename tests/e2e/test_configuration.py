@@ -5,14 +5,18 @@ is expected, and contains no secret.
 import asyncio
 import json
 import secrets
+import signal
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
+from tests.system.forks import forks
 from tools.pipeline.parts import SERVICES
 from tools.stack.settings import REPOSITORY
+from tools.stack.supervisor import Process
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
@@ -53,7 +57,7 @@ async def test_the_error_names_a_missing_variable(
     del environment["KAFKA_BOOTSTRAP_SERVERS"]
 
     assert "KAFKA_BOOTSTRAP_SERVERS is not set: field required" in await start_and_fail(
-        service, environment
+        service, environment, forked=False
     )
 
 
@@ -179,23 +183,32 @@ async def test_the_error_about_a_wrong_keys_file_does_not_contain_the_key(
     assert key[2:40] not in output.lower()
 
 
-async def start_and_fail(service: str, environment: Mapping[str, str]) -> str:
-    """Start the service, which must end with an error; all that it printed."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        f"services.{service.replace('-', '_')}",
-        cwd=REPOSITORY,
-        env=dict(environment),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    try:
-        stdout, _ = await process.communicate()
-    except asyncio.CancelledError:
-        process.kill()
-        raise
-    output = stdout.decode()
+async def start_and_fail(
+    service: str, environment: Mapping[str, str], *, forked: bool = True
+) -> str:
+    """Start the service, which must end with an error; all that it printed. ``forked``: without
+    importing its libraries, which takes most of the time.
+    """
+    module = f"services.{service.replace('-', '_')}"
+    with tempfile.TemporaryFile() as file:
+        process: Process = await (
+            forks().start([module], file, environment=environment)
+            if forked
+            else asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", module),
+                cwd=REPOSITORY,
+                env=dict(environment),
+                stdout=file,
+                stderr=file,
+            )
+        )
+        try:
+            await process.wait()
+        except asyncio.CancelledError:
+            process.send_signal(signal.SIGKILL)
+            raise
+        file.seek(0)
+        output = file.read().decode()
     assert process.returncode not in (0, None), output
     assert "Traceback" not in output, output
     return output

@@ -41,7 +41,7 @@ def stack(
 ) -> Iterator[LocalStack]:
     """Kafka with all topics, and PostgreSQL with all tables."""
     folder = tmp_path_factory.mktemp("lost-databases")
-    settings = StackSettings(folder=folder, kafka_heap_mb=256, durable=False)
+    settings = StackSettings(folder=folder, kafka_heap_mb=256, quick_compile=True, durable=False)
     with background.entered(LocalStack(settings, parts=["kafka", "postgres"])) as stack:
         background.call(prepare(stack))
         yield stack

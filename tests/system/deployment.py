@@ -18,6 +18,7 @@ from shared.domain.follows import Follow
 from shared.domain.ids import follow_id
 from shared.domain.money import MICROS
 from shared.testing.otlp import OtlpReceiver
+from tests.system.forks import ForkingSupervisor
 from tools.pipeline.local import LocalPipeline
 from tools.pipeline.parts import SERVICES
 from tools.pipeline.venue import Account
@@ -120,7 +121,7 @@ async def running_deployment(
     environment: Mapping[str, str] | None = None,
     further_leaders: Sequence[str] = (),
     launcher: str | None = None,
-    block_seconds: float = 1,
+    block_seconds: float = 0.5,
     brokers: Literal[1, 3] = 1,
     max_slippage_bps: Decimal = Decimal(500),
     durable: bool = False,
@@ -136,11 +137,13 @@ async def running_deployment(
     settings = StackSettings(
         folder=folder / "stack",
         kafka_heap_mb=256,
+        quick_compile=True,
         durable=durable,
         block_seconds=block_seconds,
         brokers=brokers,
     )
-    async with OtlpReceiver() as collector, LocalStack(settings) as stack:
+    supervisor = ForkingSupervisor(settings.folder)
+    async with OtlpReceiver() as collector, LocalStack(settings, supervisor=supervisor) as stack:
         variables = {
             "OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint,
             "OTEL_BSP_SCHEDULE_DELAY": "200",

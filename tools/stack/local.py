@@ -67,11 +67,14 @@ class LocalStack:
         parts: Collection[PartName] = ALL_PARTS,
         *,
         postgres_settings: Mapping[str, str] | None = None,
+        supervisor: Supervisor | None = None,
     ) -> None:
-        """``postgres_settings``: further ones of the server, by their names."""
+        """``postgres_settings``: further ones of the server, by their names. ``supervisor``: of the
+        same folder, which starts processes in its own way.
+        """
         self.settings = settings
         self._postgres_settings = postgres_settings
-        self.supervisor = Supervisor(settings.folder)
+        self.supervisor = supervisor or Supervisor(settings.folder)
         self.kafka: KafkaCluster | None = None
         self.postgres: Postgres | None = None
         self._parts = parts

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
+from typing import BinaryIO, Protocol
 
 from tools.stack import die_with_parent
 from tools.stack.errors import PartDied, StackError, describe_exit
@@ -46,10 +47,24 @@ class Part:
     """Whether `first_death` reports its unexpected end."""
 
 
+class Process(Protocol):
+    """What the supervisor needs of a process that it has started."""
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def returncode(self) -> int | None: ...
+
+    async def wait(self) -> int: ...
+
+    def send_signal(self, signal: int) -> None: ...
+
+
 class Running:
     """A part that was started: its process, its log, and its end when it ends."""
 
-    def __init__(self, part: Part, process: asyncio.subprocess.Process, log: Path) -> None:
+    def __init__(self, part: Part, process: Process, log: Path) -> None:
         self.part = part
         self.log = log
         self.stopping = False
@@ -169,18 +184,22 @@ class Supervisor:
         log = self._logs / f"{part.name}.log"
         with log.open("ab" if log in self._begun_logs else "wb") as output:
             self._begun_logs.add(log)
-            process = await asyncio.create_subprocess_exec(
-                *_command_line(part),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env=environment_for_child(part.env),
-                cwd=part.cwd,
-                start_new_session=True,
-            )
+            process = await self.start_process(part, output)
         running = Running(part, process, log)
         self._running.append(running)
         return running
+
+    async def start_process(self, part: Part, output: BinaryIO) -> Process:
+        """Start the part's process, which leads a session of its own."""
+        return await asyncio.create_subprocess_exec(
+            *_command_line(part),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=environment_for_child(part.env),
+            cwd=part.cwd,
+            start_new_session=True,
+        )
 
     async def _wait_until_ready(self, running: Running, ready: ReadyProbe) -> None:
         try:
