@@ -38,7 +38,7 @@ from services.preflight.decisions import (
     reserved_usdc,
 )
 from services.preflight.handler import CommitmentsQuery, Recording
-from services.tx_monitor.adapters.transfer_store import NotBegun, WalletRecords
+from services.tx_monitor.adapters.transfer_store import ClosedBefore, NotBegun, WalletRecords
 from services.tx_monitor.decisions.transfers import CLOSED_STATES, OPEN_STATES, Attempt, Transfer
 from services.tx_monitor.decisions.watches import Watch
 from shared.db.leases import Lease, NotLeaseHolder
@@ -815,7 +815,7 @@ class FakeTransfers:
         self._require_newest(lease)
         recorded = self.transfers[transfer.terms.request_id]
         if recorded.state in CLOSED_STATES:
-            raise Transient(f"transfer {transfer.terms.request_id} was closed before")
+            raise ClosedBefore(transfer.terms.request_id)
         self.transfers[transfer.terms.request_id] = replace(
             transfer, nonce=recorded.nonce, attempts=recorded.attempts, lookups_without_trace=0
         )

@@ -35,6 +35,7 @@ STARTED_FIRST = (
     "tests/integration/executor",
     "tests/integration/paper_venue",
     "tests/integration/properties/test_copying.py",
+    "tests/integration/tx_monitor",
     "tests/integration/history/test_answers.py",
     "tests/integration/ingest",
     "tests/integration/history/test_interruptions.py",

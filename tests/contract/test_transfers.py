@@ -8,7 +8,12 @@ from datetime import timedelta
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.tx_monitor.adapters.transfer_store import NotBegun, TransferStore, WalletRecords
+from services.tx_monitor.adapters.transfer_store import (
+    ClosedBefore,
+    NotBegun,
+    TransferStore,
+    WalletRecords,
+)
 from services.tx_monitor.adapters.transfers import PostgresTransfers
 from services.tx_monitor.decisions.progress import mark_changed
 from services.tx_monitor.decisions.transfers import (
@@ -20,7 +25,6 @@ from services.tx_monitor.decisions.transfers import (
 )
 from shared.db.engine import open_engine
 from shared.db.leases import Lease, NotLeaseHolder
-from shared.domain.errors import Transient
 from shared.messages.transfers import Direction, TransferState
 from tests.builders import NOON, OTHER_PROXY, TOKEN, seconds
 from tests.fakes import FakeTransfers
@@ -255,7 +259,7 @@ async def test_what_is_closed_stays_as_it_is(records: Records, closed: TransferS
     await records.save(ended)
 
     for later in (begun, replace(begun, state=TransferState.FINAL)):
-        with pytest.raises(Transient):
+        with pytest.raises(ClosedBefore):
             await records.save(later)
 
     loaded = await records.load()

@@ -32,7 +32,7 @@ def build_new_row(transfer: Transfer, *, now: datetime, traceparent: str | None)
 
 def build_state_parameters(transfer: Transfer) -> dict[str, Any]:
     return {
-        "request_id": transfer.terms.request_id,
+        "id": transfer.terms.request_id,
         "operator": transfer.terms.operator,
         "state": transfer.state.value,
         "reason": transfer.reason,
@@ -44,7 +44,7 @@ def build_state_parameters(transfer: Transfer) -> dict[str, Any]:
     }
 
 
-def build_attempt_parameters(attempt: Attempt, *, request_id: str) -> dict[str, Any]:
+def build_attempt_row(attempt: Attempt, *, request_id: str) -> dict[str, Any]:
     return {
         "tx_hash": attempt.tx_hash,
         "request_id": request_id,

@@ -1,7 +1,8 @@
 """The SQL of transfers, their attempts and the operator wallets.
 
-``LOCK_LEASE`` begins each transaction that writes for an operator wallet: it returns nothing where
-the lease is not the newest one, and keeps a newer one from being given out until the end.
+What is written for an operator wallet names its lease, and is one statement: a process that is
+paused holds no lock that the next holder waits for. It returns how many leases were the newest (1
+or 0), and how many rows were written.
 """
 
 from services.tx_monitor.decisions.transfers import CLOSED_STATES, OPEN_STATES
@@ -13,11 +14,16 @@ OPEN = literals(sorted(OPEN_STATES))
 CLOSED = literals(sorted(CLOSED_STATES))
 NOT_CLOSED = literals(sorted(OPEN_STATES | {TransferState.QUEUED}))
 
-LOCK_LEASE = """
-select partition from control.leases
-where service = :service and partition = :partition and token = :token
-for share
+WITH_FENCE = """
+with fence as materialized (
+    select partition from control.leases
+    where service = :service and partition = :partition and token = :token
+    for share
+)
 """
+"""Empty where the lease is not the newest one. Until the end of the statement no newer lease is
+given out."""
+WRITTEN = "select (select count(*) from fence) as leases, (select count(*) from written) as rows"
 
 NEW_TRANSFERS = Batch.from_table(
     tables.transfers,
@@ -88,53 +94,85 @@ from (
 left join tx_monitor.operators o on o.operator = :operator
 """
 
-TAKE_NONCE = """
-insert into tx_monitor.operators as o (operator, next_nonce)
-values (:operator, cast(:nonce as bigint) + 1)
-on conflict (operator) do update set next_nonce = excluded.next_nonce
-where o.next_nonce <= :nonce and o.halted_because = ''
-returning operator
-"""
-"""Returns nothing where the nonce was taken before, or the wallet is halted."""
-BEGIN = f"""
-update tx_monitor.transfers t
-set state = 'sent', nonce = :nonce, is_reported = false, revision = :revision, changed_at = :now
-where request_id = :request_id and operator = :operator and state = 'queued'
-  and not exists (
-        select from tx_monitor.transfers o where o.proxy = t.proxy and o.state in {OPEN}
-  )
-returning request_id
-"""
-ADD_ATTEMPT = """
-insert into tx_monitor.attempts (
-    tx_hash, request_id, number, kind, raw, gas, max_fee, tip, signed_at, signed_at_block
-) values (
-    :tx_hash, :request_id, :number, :kind, :raw, :gas, :max_fee, :tip, :signed_at, :signed_at_block
+ATTEMPTS = Batch.from_table(
+    tables.attempts,
+    "tx_hash",
+    "request_id",
+    "number",
+    "kind",
+    "raw",
+    "gas",
+    "max_fee",
+    "tip",
+    "signed_at",
+    "signed_at_block",
 )
+ADD_ATTEMPT = f"""
+insert into tx_monitor.attempts ({ATTEMPTS.names})
+select {ATTEMPTS.prefixed("g")} from {ATTEMPTS.unnest("g")} where exists (select from written)
 """
-SAVE = f"""
-update tx_monitor.transfers
-set state = :state, reason = :reason, mined_hash = :mined_hash, block_number = :block_number,
-    block_hash = :block_hash, is_reported = :is_reported, revision = :revision,
-    changed_at = case
-        when (state, block_hash) is distinct from (:state, :block_hash) then :now else changed_at
-    end
-where request_id = :request_id and operator = :operator and state not in {CLOSED}
-returning request_id
+BEGIN = f"""
+{WITH_FENCE}, written as (
+    update tx_monitor.transfers t
+    set state = 'sent', nonce = :nonce, is_reported = false, revision = :revision,
+        changed_at = :now
+    where t.request_id = :id and t.operator = :operator and t.state = 'queued'
+      and exists (select from fence)
+      and not exists (
+            select from tx_monitor.transfers o where o.proxy = t.proxy and o.state in {OPEN}
+      )
+      and not exists (
+            select from tx_monitor.operators o
+            where o.operator = :operator and (o.next_nonce > :nonce or o.halted_because <> '')
+      )
+    returning t.request_id
+), counted as (
+    insert into tx_monitor.operators (operator, next_nonce)
+    select :operator, cast(:nonce as bigint) + 1 from written
+    on conflict (operator) do update set next_nonce = excluded.next_nonce
+), added as ({ADD_ATTEMPT})
+{WRITTEN}
 """
+"""Changes nothing where the nonce was taken before, or the wallet is halted."""
+SAVING = f"""
+{WITH_FENCE}, written as (
+    update tx_monitor.transfers
+    set state = :state, reason = :reason, mined_hash = :mined_hash, block_number = :block_number,
+        block_hash = :block_hash, is_reported = :is_reported, revision = :revision,
+        changed_at = case
+            when (state, block_hash) is distinct from (:state, :block_hash) then :now
+            else changed_at
+        end
+    where request_id = :id and operator = :operator and state not in {CLOSED}
+      and exists (select from fence)
+    returning operator, state, reason
+)"""
 """What is closed never changes, but by an operator's decision about a lost one."""
-MARK_REPORTED = """
-update tx_monitor.transfers set is_reported = true
-where request_id = :request_id and operator = :operator and revision = :revision
+SAVE = f"""
+{SAVING}, halted as (
+    insert into tx_monitor.operators as o (operator, next_nonce, halted_because, halted_at)
+    select operator, 0, cast(:because as text), cast(:now as timestamptz) from written
+    where state = 'lost'
+    on conflict (operator) do update
+    set halted_because = excluded.halted_because, halted_at = excluded.halted_at
+    where o.halted_because = ''
+)
+{WRITTEN}
 """
-HALT = """
-insert into tx_monitor.operators as o (operator, next_nonce, halted_because, halted_at)
-values (:operator, 0, :because, :now)
-on conflict (operator) do update
-set halted_because = excluded.halted_because, halted_at = excluded.halted_at
-where o.halted_because = ''
+"""A wallet that is halted keeps the first reason."""
+SAVE_WITH_ATTEMPT = f"""
+{SAVING}, added as ({ADD_ATTEMPT})
+{WRITTEN}
 """
-"""The first reason is kept."""
+MARK_REPORTED = f"""
+{WITH_FENCE}, written as (
+    update tx_monitor.transfers set is_reported = true
+    where request_id = :id and operator = :operator and revision = :revision
+      and exists (select from fence)
+    returning request_id
+)
+{WRITTEN}
+"""
 
 LOAD_WALLETS = f"""
 select distinct operator from tx_monitor.transfers

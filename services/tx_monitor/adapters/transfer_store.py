@@ -13,6 +13,13 @@ class NotBegun(Transient):
     """The transfer cannot begin as things are recorded now. Nothing was written."""
 
 
+class ClosedBefore(Transient):
+    """The transfer is closed already, and stays as it is. Nothing was written."""
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__(f"transfer {request_id} was closed before")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WalletRecords:
     """What is recorded of an operator wallet and is not over."""
@@ -62,7 +69,7 @@ class TransferStore(Protocol):
         ...
 
     async def save(self, transfer: Transfer, *, lease: Lease, now: datetime) -> None:
-        """Record state and block. A lost transfer halts its wallet. A closed one stays as it is."""
+        """Record state and block. A lost transfer halts its wallet. Raises: ClosedBefore."""
         ...
 
     async def load_unreported(self, operator: str) -> list[Transfer]:

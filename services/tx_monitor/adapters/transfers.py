@@ -1,30 +1,27 @@
 """Tx-monitor's records of transfers in PostgreSQL."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+import asyncpg
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.tx_monitor.adapters import transfer_statements as statements
 from services.tx_monitor.adapters.cursors import SERVICE
 from services.tx_monitor.adapters.transfer_rows import (
-    build_attempt_parameters,
+    build_attempt_row,
     build_new_row,
     build_state_parameters,
     parse_attempt,
     parse_transfer,
 )
-from services.tx_monitor.adapters.transfer_store import NotBegun, WalletRecords
+from services.tx_monitor.adapters.transfer_store import ClosedBefore, NotBegun, WalletRecords
 from services.tx_monitor.decisions.transfers import Attempt, Transfer
-from shared.db.engine import autocommit, fetch_rows, transaction
+from shared.db.engine import Connection, autocommit, fetch_rows
 from shared.db.group_commit import GroupCommit
 from shared.db.leases import Lease, NotLeaseHolder
 from shared.db.rows import Row
-from shared.domain.errors import Transient
-from shared.messages.transfers import TransferState
 from shared.observe import metrics, tracing
 
 MAX_LOADED = 100
@@ -43,7 +40,7 @@ class PostgresTransfers:
         return await self._record((transfer, now, tracing.inject()))
 
     async def load(self, operator: str, *, now: datetime) -> WalletRecords:
-        async with transaction(self._engine) as connection:
+        async with autocommit(self._engine) as connection:
             open_rows = await fetch_rows(connection, statements.LOAD_OPEN, operator=operator)
             queued = await fetch_rows(
                 connection, statements.LOAD_QUEUED, operator=operator, now=now, most=MAX_LOADED
@@ -64,48 +61,41 @@ class PostgresTransfers:
     async def begin(
         self, transfer: Transfer, attempt: Attempt, *, lease: Lease, now: datetime
     ) -> None:
-        request_id, operator = transfer.terms.request_id, transfer.terms.operator
-        nonce = transfer.nonce
+        terms = transfer.terms
+        parameters = {
+            "id": terms.request_id,
+            "operator": terms.operator,
+            "nonce": transfer.nonce,
+            "revision": transfer.revision,
+            "now": now,
+            **_build_attempt(attempt, transfer),
+        }
         try:
-            async with self._write_under(lease) as connection:
-                if not await fetch_rows(
-                    connection, statements.TAKE_NONCE, operator=operator, nonce=nonce
-                ):
-                    raise NotBegun(f"nonce {nonce} of {operator} is not free")
-                if not await fetch_rows(
-                    connection,
-                    statements.BEGIN,
-                    request_id=request_id,
-                    operator=operator,
-                    nonce=nonce,
-                    revision=transfer.revision,
-                    now=now,
-                ):
-                    raise NotBegun(f"{request_id} is not queued, or another of its proxy is open")
-                await _insert_attempt(connection, attempt, request_id)
-        except IntegrityError as error:
+            is_written = await self._write(statements.BEGIN, lease, parameters)
+        except asyncpg.UniqueViolationError as error:
             # Begun by another instance, of another operator wallet, in the same moment.
-            raise NotBegun(f"another transfer of the proxy of {request_id} is open") from error
-        metrics.transfer_state_reached(transfer.state, transfer.terms.purpose)
+            raise NotBegun(
+                f"another transfer of the proxy of {terms.request_id} is open"
+            ) from error
+        if not is_written:
+            raise NotBegun(
+                f"{terms.request_id} cannot begin with nonce {transfer.nonce}: it is not queued, "
+                "another one of its proxy is open, the nonce was taken, or the wallet is halted"
+            )
+        metrics.transfer_state_reached(transfer.state, terms.purpose)
 
     async def add_attempt(
         self, transfer: Transfer, attempt: Attempt, *, lease: Lease, now: datetime
     ) -> None:
-        async with self._write_under(lease) as connection:
-            await _save(connection, transfer, now)
-            await _insert_attempt(connection, attempt, transfer.terms.request_id)
+        parameters = _build_state(transfer, now) | _build_attempt(attempt, transfer)
+        if not await self._write(statements.SAVE_WITH_ATTEMPT, lease, parameters):
+            raise ClosedBefore(transfer.terms.request_id)
 
     async def save(self, transfer: Transfer, *, lease: Lease, now: datetime) -> None:
-        async with self._write_under(lease) as connection:
-            await _save(connection, transfer, now)
-            if transfer.state is TransferState.LOST:
-                await fetch_rows(
-                    connection,
-                    statements.HALT,
-                    operator=transfer.terms.operator,
-                    because=f"transfer {transfer.terms.request_id}: {transfer.reason}",
-                    now=now,
-                )
+        because = f"transfer {transfer.terms.request_id}: {transfer.reason}"
+        parameters = _build_state(transfer, now) | {"because": because}
+        if not await self._write(statements.SAVE, lease, parameters):
+            raise ClosedBefore(transfer.terms.request_id)
         if not transfer.is_reported:
             metrics.transfer_state_reached(transfer.state, transfer.terms.purpose)
 
@@ -122,27 +112,25 @@ class PostgresTransfers:
         return [row.operator for row in rows]
 
     async def mark_reported(self, transfer: Transfer, *, lease: Lease) -> None:
-        parameters = build_state_parameters(transfer)
-        async with self._write_under(lease) as connection:
-            await fetch_rows(connection, statements.MARK_REPORTED, **parameters)
+        await self._write(statements.MARK_REPORTED, lease, build_state_parameters(transfer))
 
-    @asynccontextmanager
-    async def _write_under(self, lease: Lease) -> AsyncIterator[AsyncConnection]:
-        """A transaction that ends before a newer lease is given out. Raises: NotLeaseHolder."""
-        async with transaction(self._engine) as connection:
-            held = await fetch_rows(
+    async def _write(self, statement: str, lease: Lease, parameters: Mapping[str, Any]) -> bool:
+        """Whether a row was written. Raises: NotLeaseHolder."""
+        async with autocommit(self._engine) as connection:
+            (written,) = await fetch_rows(
                 connection,
-                statements.LOCK_LEASE,
+                statement,
                 service=SERVICE,
                 partition=lease.partition,
                 token=lease.token,
+                **parameters,
             )
-            if not held:
-                raise NotLeaseHolder(
-                    f"another instance holds the lease of partition {lease.partition}: nothing was "
-                    "written"
-                )
-            yield connection
+        if not written.leases:
+            raise NotLeaseHolder(
+                f"another instance holds the lease of partition {lease.partition}: nothing was "
+                "written"
+            )
+        return bool(written.rows)
 
     async def _record_all(self, group: Sequence[NewTransfer]) -> list[Transfer]:
         rows = [
@@ -163,7 +151,7 @@ class PostgresTransfers:
 
 
 async def _load_attempts(
-    connection: AsyncConnection, request_ids: Sequence[str]
+    connection: Connection, request_ids: Sequence[str]
 ) -> dict[str, list[Attempt]]:
     attempts: dict[str, list[Attempt]] = {request_id: [] for request_id in request_ids}
     rows: Sequence[Row] = await fetch_rows(
@@ -174,13 +162,10 @@ async def _load_attempts(
     return attempts
 
 
-async def _save(connection: AsyncConnection, transfer: Transfer, now: datetime) -> None:
-    """Raises: Transient where it was closed meanwhile."""
-    parameters: dict[str, Any] = build_state_parameters(transfer) | {"now": now}
-    if not await fetch_rows(connection, statements.SAVE, **parameters):
-        raise Transient(f"transfer {transfer.terms.request_id} was closed before")
+def _build_state(transfer: Transfer, now: datetime) -> dict[str, Any]:
+    return {**build_state_parameters(transfer), "now": now}
 
 
-async def _insert_attempt(connection: AsyncConnection, attempt: Attempt, request_id: str) -> None:
-    parameters = build_attempt_parameters(attempt, request_id=request_id)
-    await fetch_rows(connection, statements.ADD_ATTEMPT, **parameters)
+def _build_attempt(attempt: Attempt, transfer: Transfer) -> dict[str, Any]:
+    row = build_attempt_row(attempt, request_id=transfer.terms.request_id)
+    return statements.ATTEMPTS.parameters([row])

@@ -52,6 +52,7 @@ class WalletRound:
         self._operator, self._tools, self._memory = operator, tools, memory
         self._lease = lease
         self._failures: list[Transient] = []
+        self._concerns: list[str] = []
 
     async def run(self) -> list[Transient]:
         """Return what failed. Raises: NotLeaseHolder; Transient where nothing could be done."""
@@ -73,6 +74,7 @@ class WalletRound:
             return
         seen = await self._observe(followed, records)
         followed = [await self._follow(transfer, seen) for transfer in followed]
+        self._log_concern(f"operator wallet {self._operator}", "; ".join(self._concerns))
         await self._begin_due(queued, followed, seen, records)
 
     async def _expire(self, queued: Sequence[Transfer]) -> list[Transfer]:
@@ -138,8 +140,8 @@ class WalletRound:
             now=self._tools.now(),
             policy=self._tools.policy,
         )
-        concern = action.concern if isinstance(action, Resend) else ""
-        self._log_concern(f"transfer {transfer.terms.request_id}", concern)
+        if isinstance(action, Resend) and action.concern:
+            self._concerns.append(f"transfer {transfer.terms.request_id}: {action.concern}")
         if isinstance(action, Replace):
             return await self._replace(transfer, action, seen)
         if isinstance(action, Resend):
@@ -274,7 +276,7 @@ class WalletRound:
             is_refused=answers.is_refused,
         )
         text = "; ".join(answers.texts)
-        if self._tools.changes.is_new(attempt.tx_hash, text) and text:
+        if self._tools.changes.is_new(f"sending by {self._operator}", text) and text:
             logger.info("transfer %s: attempt %s: %s", request_id, attempt.tx_hash, text)
 
     async def _save(self, transfer: Transfer) -> None:
