@@ -82,7 +82,11 @@ class TransferRequested(ProxyMessage):
 
 
 class TransferReported(ProxyMessage):
-    """What is known of a requested transfer."""
+    """What is known of a requested transfer.
+
+    It may come again, and of an instance that was paused also after a newer one: a state that
+    closes a transfer is the last one, whatever comes after it.
+    """
 
     topic: ClassVar[str] = "chain-results"
     request_id: str
