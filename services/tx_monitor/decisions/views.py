@@ -44,6 +44,8 @@ class NodeView:
     """The transactions that it has, in its pool or in a block."""
     blocks: Mapping[int, str | None]
     """Hashes by height; None: above its head. One that is missing could not be read."""
+    unreadable: tuple[str, ...] = ()
+    """What is wrong with answers of which the above lacks something, a sentence for each."""
 
 
 def merge_views(views: Sequence[NodeView], *, asked: int, now: datetime, policy: Policy) -> Seen:
@@ -77,6 +79,8 @@ def merge_views(views: Sequence[NodeView], *, asked: int, now: datetime, policy:
         pooled=frozenset().union(*(view.pooled for view in current), receipts),
         is_complete=len(current) == asked and _is_complete(current),
         finality_lag=timedelta.max if finalized is None else _age(finalized, now),
+        answered=frozenset(view.name for view in views),
+        heads={view.name: view.head.number for view in current},
     )
 
 
@@ -85,40 +89,58 @@ def list_concerns(
 ) -> tuple[str, ...]:
     """Return what an operator should know about the nodes, a sentence for each."""
     silent = asked - len(views)
-    concerns = [f"{silent} of {asked} chain nodes did not answer"] if silent > 0 else []
+    return (
+        *([f"{silent} of {asked} chain nodes did not answer"] if silent > 0 else ()),
+        *list_disputes(views, now=now, policy=policy),
+        *list_delays(views, now=now, policy=policy),
+    )
+
+
+def list_disputes(views: Sequence[NodeView], *, now: datetime, policy: Policy) -> tuple[str, ...]:
+    """Return those of the concerns for which a node must be wrong, or does not know enough."""
     if not views:
-        return tuple(concerns)
+        return ()
     believed = _list_believed(views, now, policy)
-    current = _list_current(believed, policy) if believed else []
-    concerns += [
+    current = _list_current(believed, policy)
+    concerns = [
         f"the newest block of node {view.name} is of the future"
         for view in views
         if view not in believed
     ]
+    concerns += [f"node {view.name}: {text}" for view in views for text in view.unreadable]
+    if all(_read_finalized(view) is None for view in current):
+        concerns.append("no node names a finalized block")
     concerns += [
+        f"the nodes contradict one another about block {height}, which is final"
+        for height in _find_contradictions(believed)
+    ]
+    concerns += [
+        f"the nodes contradict one another about the receipt of {tx_hash}"
+        for tx_hash in _find_disputed(current)
+    ]
+    return tuple(concerns)
+
+
+def list_delays(views: Sequence[NodeView], *, now: datetime, policy: Policy) -> tuple[str, ...]:
+    """Return those of the concerns that pass by themselves where a node only is late."""
+    believed = _list_believed(views, now, policy)
+    current = _list_current(believed, policy)
+    behind = [
         f"node {view.name} is behind: its head is block {view.head.number}"
         for view in believed
         if view not in current
     ]
-    concerns += _list_chain_concerns(current, believed, now=now, policy=policy)
-    return tuple(concerns)
-
-
-def _list_chain_concerns(
-    current: Sequence[NodeView], believed: Sequence[NodeView], *, now: datetime, policy: Policy
-) -> Iterator[str]:
-    named = [(view, block) for view in current if (block := _read_finalized(view)) is not None]
-    if not named:
-        yield "no node names a finalized block"
-    for height in _find_contradictions(believed):
-        yield f"the nodes contradict one another about block {height}, which is final"
-    for tx_hash in _find_disputed(current):
-        yield f"the nodes contradict one another about the receipt of {tx_hash}"
-    for view, block in named:
-        lag = _age(block, now)
-        if lag > policy.max_finality_lag:
-            seconds = lag // timedelta(seconds=1)
-            yield f"the finalized block of node {view.name} is {seconds} seconds old"
+    ages = [
+        (view.name, _age(block, now))
+        for view in current
+        if (block := _read_finalized(view)) is not None
+    ]
+    lagging = [
+        f"the finalized block of node {name} is {age // timedelta(seconds=1)} seconds old"
+        for name, age in ages
+        if age > policy.max_finality_lag
+    ]
+    return (*behind, *lagging)
 
 
 def _list_believed(views: Sequence[NodeView], now: datetime, policy: Policy) -> list[NodeView]:
@@ -129,7 +151,7 @@ def _list_believed(views: Sequence[NodeView], now: datetime, policy: Policy) -> 
 
 def _list_current(views: Sequence[NodeView], policy: Policy) -> list[NodeView]:
     """The nodes that are up to date: not behind the newest head."""
-    newest = max(view.head.timestamp for view in views)
+    newest = max((view.head.timestamp for view in views), default=0)
     allowed = policy.max_head_lag // timedelta(seconds=1)
     return [view for view in views if newest - view.head.timestamp <= allowed]
 

@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 
 from services.tx_monitor.decisions.policy import GWEI
 from services.tx_monitor.decisions.transfers import Seen
-from services.tx_monitor.decisions.views import NodeView, list_concerns, merge_views
+from services.tx_monitor.decisions.views import (
+    NodeView,
+    list_concerns,
+    list_delays,
+    list_disputes,
+    merge_views,
+)
 from shared.domain.errors import Transient
 from tests.unit.tx_monitor.transfer_facts import (
     HEAD,
@@ -213,6 +219,45 @@ def test_a_node_that_is_behind_still_contradicts_what_is_final() -> None:
 
     assert (seen.finalized, 90 in seen.canonical) == (None, False)
     assert any("about block 90" in each for each in find_concerns(on_fork, behind))
+
+
+def test_a_node_that_is_late_disputes_nothing() -> None:
+    behind = build_view("b", head=build_block(90, age=11 * SECOND), finalized=build_block(80))
+    lags = build_view(finalized=build_block(40, age=75 * SECOND))
+    on_fork = build_view("c", finalized=OTHER_FORK)
+
+    def find(*views: NodeView) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        return (
+            list_delays(views, now=START, policy=POLICY),
+            list_disputes(views, now=START, policy=POLICY),
+        )
+
+    assert find(lags, behind) == (
+        (
+            "node b is behind: its head is block 90",
+            "the finalized block of node a is 75 seconds old",
+        ),
+        (),
+    )
+    assert find(build_view(), on_fork) == (
+        (),
+        ("the nodes contradict one another about block 96, which is final",),
+    )
+
+
+def test_what_cannot_be_read_is_a_concern() -> None:
+    odd = build_view("b", unreadable=("the node's receipt has no list of logs",))
+
+    assert find_concerns(build_view(), odd) == ("node b: the node's receipt has no list of logs",)
+
+
+def test_who_answered_and_who_is_up_to_date_is_known() -> None:
+    behind = build_view("b", head=build_block(90, age=11 * SECOND))
+
+    seen = merge(build_view(), behind, asked=3)
+
+    assert seen.answered == {"a", "b"}
+    assert seen.heads == {"a": HEAD}
 
 
 def test_the_lowest_and_the_highest_count_of_transactions_are_kept() -> None:
