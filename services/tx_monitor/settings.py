@@ -4,8 +4,17 @@ The KAFKA_, DATABASE_ and OTEL_ variables are read by shared modules.
 """
 
 from datetime import timedelta
+from typing import Self
 
-from pydantic import Field, FilePath, HttpUrl, TypeAdapter, ValidationError, field_validator
+from pydantic import (
+    Field,
+    FilePath,
+    HttpUrl,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from services.tx_monitor.decisions.policy import GWEI, Policy
@@ -55,7 +64,8 @@ class Settings(BaseSettings):
     """The most that a transfer pays for each gas, in gwei; tip included. At that, the last
     transaction is sent again until it is mined."""
     cancel_max_fee_gwei: int = Field(default=DEFAULTS.cancel_cap // GWEI, gt=0)
-    """The same of a transaction that cancels a transfer whose time is over."""
+    """The same of a transaction that cancels a transfer whose time is over: at least 1.25 times as
+    much."""
     bump_after: timedelta = Field(default=DEFAULTS.bump_after, gt=timedelta(0))
     """How long a transfer's newest transaction may be in no block before its fees are raised; at
     once where they are below the base fee."""
@@ -86,6 +96,16 @@ class Settings(BaseSettings):
                 # The address itself may contain a key.
                 raise ValueError(f"address {number} is none: {error.errors()[0]['msg']}") from None
         return value
+
+    @model_validator(mode="after")
+    def _require_room_to_cancel(self) -> Self:
+        """A pool takes a cancel only at fees that are raised (decisions/fees.py)."""
+        if 4 * self.cancel_max_fee_gwei < 5 * self.max_fee_gwei:
+            raise ValueError(
+                "TX_MONITOR_CANCEL_MAX_FEE_GWEI must be at least 1.25 times "
+                "TX_MONITOR_MAX_FEE_GWEI: a transfer with the highest fees could not be cancelled"
+            )
+        return self
 
     @property
     def node_urls(self) -> tuple[str, ...]:

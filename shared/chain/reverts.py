@@ -1,5 +1,6 @@
 """Why a contract reverted, in words. Pure."""
 
+import re
 from typing import Final
 
 from eth_abi.abi import decode
@@ -10,6 +11,7 @@ from shared.chain.answers import MAX_TEXT, NodeRefused
 
 EXECUTION_REVERTED: Final = 3
 """The code that most nodes give the error of a call that reverted."""
+_OUT_OF_GAS: Final = re.compile(r"gas required exceeds allowance|out ?of ?gas", re.IGNORECASE)
 _ERROR: Final = keccak(text="Error(string)")[:4]
 _PANIC: Final = keccak(text="Panic(uint256)")[:4]
 _NAMES: Final = {
@@ -36,6 +38,11 @@ _NAMES: Final = {
 def is_revert(refusal: NodeRefused) -> bool:
     """Whether the node says that the contract refused the call, and not that it would not ask."""
     return refusal.code == EXECUTION_REVERTED or "revert" in refusal.text.lower()
+
+
+def is_out_of_gas(refusal: NodeRefused) -> bool:
+    """Whether the node says that the call needs more gas than it was given."""
+    return not refusal.is_about_access and bool(_OUT_OF_GAS.search(refusal.text))
 
 
 def describe_revert(refusal: NodeRefused) -> str:

@@ -85,6 +85,11 @@ class Metric(Generic[Instrument]):
         """
         return self._children.get(values) or self._create(values)
 
+    def remove(self, *values: str | int) -> None:
+        """Serve no figure for these label values until there is one again."""
+        if self._children.pop(values, None) is not None:
+            self._instrument.remove(*map(bounded, values))
+
     def _create(self, values: tuple[str | int, ...]) -> Instrument:
         has_room = len(self._children) < MAX_LABEL_SETS
         admitted = tuple(bounded(value) if has_room else OTHER for value in values)

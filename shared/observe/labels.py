@@ -247,7 +247,9 @@ class NodeConcern(StrEnum):
     SILENT = "silent"
     """A node did not answer."""
     DISPUTED = "disputed"
-    """A node is behind, nodes contradict each other, or finality lags or is not known."""
+    """Nodes contradict each other, an answer cannot be read, or no final block is known."""
+    LATE = "late"
+    """A node's newest, or its finalized, block is old."""
 
 
 def name_wallet(address: str) -> str:

@@ -1,6 +1,7 @@
 """What was logged last, so that a failure that lasts is logged once."""
 
 import re
+from collections.abc import Collection
 
 _NUMBER = re.compile(r"0x[0-9a-fA-F]+|[0-9]+")
 """Blocks, hashes and counts, which differ in each round."""
@@ -21,3 +22,7 @@ class Changes:
         if shape:
             self._texts[subject] = shape
         return shape != last
+
+    def keep_only(self, subjects: Collection[str]) -> None:
+        """Forget all other subjects: of those, nothing is logged any more."""
+        self._texts = {key: text for key, text in self._texts.items() if key in subjects}

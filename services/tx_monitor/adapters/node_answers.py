@@ -1,8 +1,8 @@
 """What a node is asked about an operator wallet in a round, and its answers as a view. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from services.tx_monitor.decisions.transfers import Transfer
 from services.tx_monitor.decisions.views import NodeView
@@ -14,6 +14,8 @@ MAX_WEI = 2**256 - 1
 FEE_BLOCKS = 10
 """How many of the last blocks' tips are looked at."""
 FEE_PERCENTILE = 60
+Key = TypeVar("Key", str, int)
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,16 +23,16 @@ class Question:
     operator: str
     hashes: tuple[str, ...]
     """Of the attempts."""
-    recorded_heights: frozenset[int]
-    """Of the blocks that attempts were seen in."""
+    heights: tuple[int, ...]
+    """Of the blocks that attempts were seen in before."""
 
     @classmethod
     def build(cls, operator: str, transfers: Sequence[Transfer]) -> Self:
         return cls(
             operator=operator,
             hashes=tuple(each.tx_hash for transfer in transfers for each in transfer.attempts),
-            recorded_heights=frozenset(
-                transfer.block_number for transfer in transfers if transfer.block_number is not None
+            heights=tuple(
+                sorted({each.block_number for each in transfers if each.block_number is not None})
             ),
         )
 
@@ -43,35 +45,40 @@ class Question:
             ("eth_feeHistory", (hex(FEE_BLOCKS), "latest", [FEE_PERCENTILE])),
             ("eth_getBlockByNumber", ("finalized", False)),
             ("eth_maxPriorityFeePerGas", ()),
+        ]
+
+    def build_lookups(self, view: NodeView) -> list[Request]:
+        """The requests of ``add_lookups``, to be answered by a node that knows the view's head."""
+        lookups: list[Request] = [
             *(("eth_getTransactionReceipt", (each,)) for each in self.hashes),
             *(("eth_getTransactionByHash", (each,)) for each in self.hashes),
-        ]
-
-    def list_heights(self, view: NodeView) -> list[int]:
-        """The blocks whose hashes are needed, to know what is in the chain."""
-        found = {each.block_number for each in view.receipts.values() if each is not None}
-        return sorted(found | self.recorded_heights)
-
-    def build_block_requests(self, view: NodeView, heights: Sequence[int]) -> list[Request]:
-        """The requests of ``parse_blocks``."""
-        blocks: list[Request] = [
-            ("eth_getBlockByNumber", (hex(height), False)) for height in heights
+            *build_block_requests(self.heights),
         ]
         if view.finalized is None:
-            return blocks
+            return lookups
         return [
-            *blocks,
+            *lookups,
             ("eth_getTransactionCount", (self.operator, hex(view.finalized.number))),
         ]
 
 
-def parse_view(name: str, question: Question, answers: Sequence[Any]) -> NodeView:
-    """The view without ``blocks`` and ``final_nonce``. Raises: Transient where the node refuses, or
-    answers with nonsense, what every view needs.
+def build_block_requests(heights: Sequence[int]) -> list[Request]:
+    """The requests of ``add_blocks``."""
+    return [("eth_getBlockByNumber", (hex(height), False)) for height in heights]
+
+
+def list_new_heights(view: NodeView) -> list[int]:
+    """The blocks of receipts that the view does not have."""
+    found = {each.block_number for each in view.receipts.values() if each is not None}
+    return sorted(found - view.blocks.keys())
+
+
+def parse_view(name: str, answers: Sequence[Any]) -> NodeView:
+    """The view before anything was looked up. Raises: Transient where the node refuses, or answers
+    with nonsense, what every view needs.
     """
     head, nonce, balance, fees = map(_require_answer, answers[:4])
-    finalized, tip = answers[4:6]
-    count = len(question.hashes)
+    finalized, tip = answers[4:]
     base_fee, rewards = _parse_fees(fees)
     return NodeView(
         name=name,
@@ -83,31 +90,72 @@ def parse_view(name: str, question: Question, answers: Sequence[Any]) -> NodeVie
         nonce=parse_quantity(nonce, "transaction count"),
         final_nonce=None,
         gas_balance=parse_quantity(balance, "balance", maximum=MAX_WEI),
-        receipts=_parse_receipts(question.hashes, answers[6 : 6 + count]),
-        pooled=frozenset(
-            tx_hash
-            for tx_hash, answer in zip(question.hashes, answers[6 + count :], strict=True)
-            if isinstance(answer, dict)
-        ),
+        receipts={},
+        pooled=frozenset(),
         blocks={},
     )
 
 
-def parse_blocks(view: NodeView, heights: Sequence[int], answers: Sequence[Any]) -> NodeView:
-    """The view with hashes of blocks and, where a block is final, the count of transactions as of
-    it. What could not be read is missing.
+def add_lookups(view: NodeView, question: Question, answers: Sequence[Any]) -> NodeView:
+    """The view with what the node knows of the attempts, the blocks that they were seen in and,
+    where a block is final, the count of transactions as of it. What could not be read is missing.
     """
-    blocks: dict[int, str | None] = {}
-    for height, answer in zip(heights, answers, strict=False):
-        if isinstance(answer, NodeRefused):
-            continue
-        blocks[height] = None if answer is None else parse_block(answer, number=height).hash
-    count = answers[len(heights)] if len(answers) > len(heights) else None
+    hashes, heights = question.hashes, question.heights
+    pool_start, blocks_start = len(hashes), 2 * len(hashes)
+    count_start = blocks_start + len(heights)
+    receipts, unreadable = _read_each(hashes, answers[:pool_start], _read_receipt)
+    pooled = zip(hashes, answers[pool_start:blocks_start], strict=True)
+    counts = answers[count_start:]
+    names = ["final transaction count"] * len(counts)
+    final_nonces, unreadable_counts = _read_each(names, counts, _read_count)
+    found = replace(
+        view,
+        receipts=receipts,
+        pooled=frozenset(tx_hash for tx_hash, answer in pooled if isinstance(answer, dict)),
+        final_nonce=next(iter(final_nonces.values()), None),
+        unreadable=(*view.unreadable, *unreadable, *unreadable_counts),
+    )
+    return add_blocks(found, heights, answers[blocks_start:count_start])
+
+
+def add_blocks(view: NodeView, heights: Sequence[int], answers: Sequence[Any]) -> NodeView:
+    """The view with the hashes of these blocks too. What could not be read is missing."""
+    blocks, unreadable = _read_each(heights, answers, _read_hash)
     return replace(
         view,
-        blocks=blocks,
-        final_nonce=parse_quantity(count, "transaction count") if isinstance(count, str) else None,
+        blocks={**view.blocks, **blocks},
+        unreadable=(*view.unreadable, *unreadable),
     )
+
+
+def _read_each(
+    keys: Sequence[Key], answers: Sequence[Any], read: Callable[[Key, Any], Value]
+) -> tuple[dict[Key, Value], list[str]]:
+    """What was read by what was asked for, without what the node refused, and what is wrong with
+    the answers that cannot be read: one of them must not hide the others.
+    """
+    found: dict[Key, Value] = {}
+    unreadable = []
+    for key, answer in zip(keys, answers, strict=True):
+        if isinstance(answer, NodeRefused):
+            continue
+        try:
+            found[key] = read(key, answer)
+        except Transient as error:
+            unreadable.append(str(error))
+    return found, unreadable
+
+
+def _read_receipt(tx_hash: str, answer: Any) -> Receipt | None:
+    return parse_receipt(answer, tx_hash=tx_hash)
+
+
+def _read_count(name: str, answer: Any) -> int:
+    return parse_quantity(answer, name)
+
+
+def _read_hash(height: int, answer: Any) -> str | None:
+    return None if answer is None else parse_block(answer, number=height).hash
 
 
 def _require_answer(answer: Any) -> Any:
@@ -145,11 +193,3 @@ def _parse_fees(answer: Any) -> tuple[int, tuple[int, ...]]:
         parse_quantity(base_fees[-1], "base fee"),
         tuple(parse_quantity(tip, "reward") for tip in tips),
     )
-
-
-def _parse_receipts(hashes: Sequence[str], answers: Sequence[Any]) -> dict[str, Receipt | None]:
-    return {
-        tx_hash: parse_receipt(answer, tx_hash=tx_hash)
-        for tx_hash, answer in zip(hashes, answers, strict=True)
-        if not isinstance(answer, NodeRefused)
-    }

@@ -2,17 +2,25 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 from services.tx_monitor.adapters.changes import Changes
-from services.tx_monitor.adapters.node_answers import Question, parse_blocks, parse_view
+from services.tx_monitor.adapters.node_answers import (
+    Question,
+    add_blocks,
+    add_lookups,
+    build_block_requests,
+    list_new_heights,
+    parse_view,
+)
 from services.tx_monitor.decisions.transfers import Transfer
 from services.tx_monitor.decisions.views import NodeView
+from shared.chain.addresses import POLYGON_CHAIN_ID
 from shared.chain.answers import NodeRefused, parse_quantity
-from shared.chain.reverts import describe_revert, is_revert
+from shared.chain.reverts import describe_revert, is_out_of_gas, is_revert
 from shared.chain.rpc import Rpc
 from shared.chain.send_answers import SendAnswer, classify_refusal
 from shared.chain.transfer_calls import Call
@@ -27,12 +35,14 @@ class CallReverted(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendAnswers:
-    """What the nodes said to a transaction."""
+    """What the nodes that were waited for said to a transaction."""
 
     answers: tuple[SendAnswer, ...]
     """Of the nodes that answered."""
     texts: tuple[str, ...]
     """What a node that may not have it said, or why it did not answer; with the node's name."""
+    silent: frozenset[str] = frozenset()
+    """The names of the nodes that did not answer."""
 
     @property
     def is_refused(self) -> bool:
@@ -47,12 +57,20 @@ class Node:
     rpc: Rpc
 
     async def observe(self, question: Question) -> NodeView:
-        """Raises: Transient where it does not answer what every view needs."""
-        view = parse_view(self.name, question, await self.rpc.call_each(question.build_requests()))
-        heights = question.list_heights(view)
-        requests = question.build_block_requests(view, heights)
-        answers = await self.rpc.call_each(requests, seen_block=view.head.number)
-        return parse_blocks(view, heights, answers)
+        """Behind one address may be several nodes: whatever is looked up after the head is answered
+        by one that knows it. Raises: Transient where it does not answer what every view needs.
+        """
+        view = parse_view(self.name, await self.rpc.call_each(question.build_requests()))
+        head = view.head.number
+        lookups = await self.rpc.call_each(question.build_lookups(view), seen_block=head)
+        view = add_lookups(view, question, lookups)
+        heights = list_new_heights(view)
+        blocks = await self.rpc.call_each(build_block_requests(heights), seen_block=head)
+        return add_blocks(view, heights, blocks)
+
+    async def fetch_chain_id(self) -> int:
+        """Raises: Transient."""
+        return parse_quantity(await self.rpc.call("eth_chainId"), "chain id")
 
     async def send(self, raw: bytes) -> tuple[SendAnswer | None, str]:
         """What it answers, None: nothing; and its text where it may not have the transaction."""
@@ -66,15 +84,35 @@ class Node:
             return None, f"node {self.name}: {error}"
         return SendAnswer.ACCEPTED, ""
 
-    async def estimate_gas(self, operator: str, call: Call) -> int | CallReverted | Transient:
-        """The gas that the call would need now, or why that is not known."""
-        transaction = {"from": operator, "to": call.to, "data": f"0x{call.data.hex()}"}
+    async def estimate_gas(
+        self, operator: str, call: Call, *, allowed: int, seen_block: int
+    ) -> int | CallReverted | Transient:
+        """The gas that the call would need now, at most ``allowed``, or why that is not known."""
+        transaction = {
+            "from": operator,
+            "to": call.to,
+            "data": f"0x{call.data.hex()}",
+            "gas": hex(allowed),
+        }
         try:
-            return parse_quantity(await self.rpc.call("eth_estimateGas", transaction), "gas")
+            (answer,) = await self.rpc.call_batch(
+                [("eth_estimateGas", (transaction,))], seen_block=seen_block
+            )
+            needed = parse_quantity(answer, "gas")
         except NodeRefused as refusal:
-            return CallReverted(describe_revert(refusal)) if is_revert(refusal) else refusal
+            return _read_refusal(refusal, allowed)
         except Transient as error:
             return error
+        if needed > allowed:
+            return CallReverted(f"it needs {needed} gas, and {allowed} are allowed")
+        return needed
+
+
+def _read_refusal(refusal: NodeRefused, allowed: int) -> CallReverted | NodeRefused:
+    """What a node's refusal to estimate says about the call; itself where it says nothing."""
+    if is_out_of_gas(refusal):
+        return CallReverted(f"it needs more than {allowed} gas, and no more are allowed")
+    return CallReverted(describe_revert(refusal)) if is_revert(refusal) else refusal
 
 
 class ChainNodes:
@@ -83,6 +121,9 @@ class ChainNodes:
     def __init__(self, nodes: Sequence[Node]) -> None:
         self._nodes = tuple(nodes)
         self._changes = Changes()
+        self._chain_ids: dict[str, int] = {}
+        """By the names of the nodes, as far as is known since they failed last."""
+        self._unawaited: set[asyncio.Task[None]] = set()
 
     @property
     def count(self) -> int:
@@ -96,31 +137,83 @@ class ChainNodes:
         views = await asyncio.gather(*(self._observe(node, question) for node in self._nodes))
         return [view for view in views if view is not None]
 
-    async def send(self, raw: bytes) -> SendAnswers:
-        """Send the transaction to every node."""
-        results = await asyncio.gather(*(node.send(raw) for node in self._nodes))
+    async def send(self, raw: bytes, *, awaited: Collection[str]) -> SendAnswers:
+        """Send the transaction to every node of this chain. ``awaited``: the names of those whose
+        answers are waited for; one that hangs would hold up whatever comes after it.
+        """
+        nodes = [node for node in self._nodes if not self._is_foreign(node)]
+        for node in nodes:
+            if node.name not in awaited:
+                self._send_unawaited(node, raw)
+        asked = [node for node in nodes if node.name in awaited]
+        results = await asyncio.gather(*(node.send(raw) for node in asked))
         return SendAnswers(
             answers=tuple(answer for answer, _ in results if answer is not None),
             texts=tuple(text for _, text in results if text),
+            silent=frozenset(
+                node.name
+                for node, (answer, _) in zip(asked, results, strict=True)
+                if answer is None
+            ),
         )
 
-    async def estimate_gas(self, operator: str, call: Call) -> int:
-        """The gas that the call would need now, by the node that says most.
+    async def estimate_gas(
+        self, operator: str, call: Call, *, allowed: int, heads: Mapping[str, int]
+    ) -> int:
+        """The gas that the call would need now, by the node that says most. ``heads``: the names of
+        the nodes that are asked, with the block that the answer is of, or a later one.
 
-        Raises: CallReverted where every node that knows says that it would revert: one that is
-        behind may not have seen yet what makes it possible; Transient where no node knows.
+        Raises: CallReverted where all of them say that it would revert, or needs more gas than is
+        allowed; Transient where none can say how much it needs, and not all say that.
         """
-        results = await asyncio.gather(*(node.estimate_gas(operator, call) for node in self._nodes))
+        results = await asyncio.gather(
+            *(
+                node.estimate_gas(operator, call, allowed=allowed, seen_block=heads[node.name])
+                for node in self._nodes
+                if node.name in heads
+            )
+        )
         if estimates := [each for each in results if isinstance(each, int)]:
             return max(estimates)
-        _raise_first(each for each in results if isinstance(each, CallReverted))
         _raise_first(each for each in results if isinstance(each, Transient))
-        raise Transient("there is no chain node")
+        _raise_first(each for each in results if isinstance(each, CallReverted))
+        raise Transient("no chain node is up to date")
+
+    def _send_unawaited(self, node: Node, raw: bytes) -> None:
+        task = asyncio.create_task(self._send_and_log(node, raw))
+        self._unawaited.add(task)
+        task.add_done_callback(self._unawaited.discard)
+
+    async def _send_and_log(self, node: Node, raw: bytes) -> None:
+        _, text = await node.send(raw)
+        if self._changes.is_new(f"sending to {node.name}", text) and text:
+            logger.warning("a transaction may not have reached %s", text)
+
+    def _is_foreign(self, node: Node) -> bool:
+        return self._chain_ids.get(node.name, POLYGON_CHAIN_ID) != POLYGON_CHAIN_ID
+
+    async def _is_of_this_chain(self, node: Node) -> bool:
+        """Asked once, and again after a failure: then another node may have its address.
+
+        Raises: Transient.
+        """
+        if self._chain_ids.get(node.name) == POLYGON_CHAIN_ID:
+            return True
+        chain_id = self._chain_ids[node.name] = await node.fetch_chain_id()
+        if chain_id == POLYGON_CHAIN_ID:
+            return True
+        text = f"it is of chain {chain_id}, not of Polygon ({POLYGON_CHAIN_ID})"
+        if self._changes.is_new(node.name, text):
+            logger.error("node %s is left out: %s", node.name, text)
+        return False
 
     async def _observe(self, node: Node, question: Question) -> NodeView | None:
         try:
+            if not await self._is_of_this_chain(node):
+                return None
             view = await node.observe(question)
         except Transient as error:
+            self._chain_ids.pop(node.name, None)
             if self._changes.is_new(node.name, str(error)):
                 logger.warning("node %s cannot be read: %s", node.name, error)
             return None
@@ -137,6 +230,8 @@ class ChainNodes:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        # Each ends within the time that a node has for an answer.
+        await asyncio.gather(*self._unawaited)
         for node in self._nodes:
             await node.rpc.close()
 

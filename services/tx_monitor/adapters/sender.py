@@ -64,8 +64,7 @@ class Sender:
             return failures
         except NotLeaseHolder:
             memory.forget()
-            metrics.transfers_open(operator, in_flight=0, queued=0, oldest_s=0)
-            metrics.wallet_halted(operator, is_halted=False)
+            metrics.wallet_left(operator)
             return []
         except Transient as error:
             return [error]

@@ -4,15 +4,22 @@ What a round needs is recorded, so that any instance can go on with it. Only whe
 how often an attempt was not found, is memory of this process, and forgotten with the lease.
 """
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
 from services.tx_monitor.adapters.nodes import CallReverted
+from services.tx_monitor.adapters.observing import judge_wallet, log_concern, observe_wallet
 from services.tx_monitor.adapters.transfer_store import WalletRecords
 from services.tx_monitor.adapters.wallet_tools import Memory, Tools
-from services.tx_monitor.decisions.actions import choose_action, choose_next, find_expired
+from services.tx_monitor.decisions.actions import (
+    choose_action,
+    choose_next,
+    find_expired,
+    find_first_nonce,
+)
 from services.tx_monitor.decisions.policy import GWEI
 from services.tx_monitor.decisions.progress import (
     add_attempt,
@@ -31,8 +38,6 @@ from services.tx_monitor.decisions.transfers import (
     Sending,
     Transfer,
 )
-from services.tx_monitor.decisions.views import list_concerns, merge_views
-from shared.chain.rpc import NodeRefused
 from shared.chain.transfer_calls import CANCEL_GAS, Call, build_call, max_gas
 from shared.db.leases import Lease, NotLeaseHolder
 from shared.domain.errors import Transient
@@ -52,7 +57,8 @@ class WalletRound:
         self._operator, self._tools, self._memory = operator, tools, memory
         self._lease = lease
         self._failures: list[Transient] = []
-        self._concerns: list[str] = []
+        self._silent: set[str] = set()
+        """The nodes that did not answer to a transaction in this round."""
 
     async def run(self) -> list[Transient]:
         """Return what failed. Raises: NotLeaseHolder; Transient where nothing could be done."""
@@ -72,9 +78,8 @@ class WalletRound:
         self._memory.keep_only(followed)
         if not followed and not queued and not self._is_observation_due():
             return
-        seen = await self._observe(followed, records)
-        followed = [await self._follow(transfer, seen) for transfer in followed]
-        self._log_concern(f"operator wallet {self._operator}", "; ".join(self._concerns))
+        seen = await self._observe(queued, followed, records)
+        followed = await self._follow(followed, seen)
         await self._begin_due(queued, followed, seen, records)
 
     async def _expire(self, queued: Sequence[Transfer]) -> list[Transfer]:
@@ -86,35 +91,37 @@ class WalletRound:
         return [each for each in queued if each.terms.request_id not in closed]
 
     def _recall(self, transfer: Transfer) -> Transfer:
-        lookups = self._memory.lookups.get(transfer.terms.request_id, 0)
-        return replace(transfer, lookups_without_trace=lookups)
+        lookups, block = self._memory.lookups.get(transfer.terms.request_id, (0, 0))
+        return replace(transfer, lookups_without_trace=lookups, looked_up_at_block=block)
 
-    async def _observe(self, followed: Sequence[Transfer], records: WalletRecords) -> Seen:
+    async def _observe(
+        self, queued: Sequence[Transfer], followed: Sequence[Transfer], records: WalletRecords
+    ) -> Seen:
         """Raises: Transient where no node answered."""
-        nodes, policy, now = self._tools.nodes, self._tools.policy, self._tools.now()
-        views = await nodes.observe(self._operator, followed)
-        concerns = list_concerns(views, asked=nodes.count, now=now, policy=policy)
-        self._log_concern("nodes", "; ".join(concerns))
-        silent = nodes.count - len(views)
-        metrics.node_concerns(metrics.NodeConcern.SILENT, silent)
-        metrics.node_concerns(metrics.NodeConcern.DISPUTED, len(concerns) - min(silent, 1))
-        seen = merge_views(views, asked=nodes.count, now=now, policy=policy)
-        self._memory.observed_at = now
-        if seen.finalized is not None:
-            metrics.finality_lag(seen.finality_lag // timedelta(seconds=1))
-        metrics.wallet_seen(
-            self._operator,
-            gas_gwei=seen.gas_balance // GWEI,
-            next_nonce=max(records.next_nonce, seen.nonce),
-        )
+        seen = await observe_wallet(self._operator, followed, self._tools)
+        self._memory.observed_at = self._tools.now()
+        judge_wallet(self._operator, queued, followed, records, seen, self._tools)
         return seen
 
-    async def _follow(self, transfer: Transfer, seen: Seen) -> Transfer:
-        """Move its state, send what is due of it, and return it as it is then. One that fails
-        holds up no other.
+    async def _follow(self, transfers: Sequence[Transfer], seen: Seen) -> list[Transfer]:
+        """Move their states, all at once, then send what is due of them, in the order of their
+        nonces; return them as they are then. One that fails holds up no other.
         """
+        moves = [self._move(transfer, seen) for transfer in transfers]
+        moved = await asyncio.gather(*moves, return_exceptions=True)
+        return [
+            await self._act_or_collect(transfer, after, seen)
+            for transfer, after in zip(transfers, moved, strict=True)
+        ]
+
+    async def _act_or_collect(
+        self, transfer: Transfer, after: Transfer | BaseException, seen: Seen
+    ) -> Transfer:
+        """``after``: the transfer as it was moved, or what failed in that."""
         try:
-            return await self._act(await self._move(transfer, seen), seen)
+            if isinstance(after, BaseException):
+                raise after
+            return await self._act(after, seen)
         except NotLeaseHolder:
             raise
         except Transient as error:
@@ -129,7 +136,8 @@ class WalletRound:
             # A reorg undid it: whoever has the new branch may not have any of its attempts.
             for attempt in after.attempts:
                 self._memory.sendings.pop(attempt.tx_hash, None)
-        self._memory.lookups[after.terms.request_id] = after.lookups_without_trace
+        lookups = after.lookups_without_trace, after.looked_up_at_block
+        self._memory.lookups[after.terms.request_id] = lookups
         return after
 
     async def _act(self, transfer: Transfer, seen: Seen) -> Transfer:
@@ -140,8 +148,10 @@ class WalletRound:
             now=self._tools.now(),
             policy=self._tools.policy,
         )
-        if isinstance(action, Resend) and action.concern:
-            self._concerns.append(f"transfer {transfer.terms.request_id}: {action.concern}")
+        concern = action.concern if isinstance(action, Resend) else ""
+        request_id = transfer.terms.request_id
+        if self._memory.changes.is_new(request_id, concern):
+            log_concern(f"transfer {request_id}", concern)
         if isinstance(action, Replace):
             return await self._replace(transfer, action, seen)
         if isinstance(action, Resend):
@@ -185,9 +195,9 @@ class WalletRound:
         records: WalletRecords,
     ) -> None:
         waiting, following = list(queued), list(followed)
-        nonce = max(records.next_nonce, seen.nonce)
+        nonce = find_first_nonce(records.next_nonce, seen)
         is_lost = any(each.state is TransferState.LOST for each in followed)
-        while True:
+        while nonce is not None:
             transfer = choose_next(
                 waiting,
                 following,
@@ -205,15 +215,25 @@ class WalletRound:
                 nonce += 1
 
     async def _begin(self, transfer: Transfer, nonce: int, seen: Seen) -> Transfer | None:
-        """The transfer as it has begun; None where it has not, so that another one may."""
+        """The transfer as it has begun; None where it has not, so that another one may. One that
+        fails holds up no other.
+        """
         try:
-            gas = await self._estimate_gas(transfer)
+            return await self._begin_unless_refused(transfer, nonce, seen)
+        except NotLeaseHolder:
+            raise
+        except Transient as error:
+            self._failures.append(error)
+            return None
+
+    async def _begin_unless_refused(
+        self, transfer: Transfer, nonce: int, seen: Seen
+    ) -> Transfer | None:
+        try:
+            gas = await self._estimate_gas(transfer, seen)
         except CallReverted as reverted:
             reason = f"the chain would refuse it: {reverted}"
             await self._save(refuse(transfer, reason))
-            return None
-        except NodeRefused as refusal:
-            self._failures.append(refusal)
             return None
         attempt = self._sign(
             transfer, AttemptKind.TRANSFER, nonce=nonce, gas=gas, fees=seen.suggested, seen=seen
@@ -224,13 +244,13 @@ class WalletRound:
         await self._send(begun, attempt, seen)
         return begun
 
-    async def _estimate_gas(self, transfer: Transfer) -> int:
+    async def _estimate_gas(self, transfer: Transfer, seen: Seen) -> int:
         """The gas limit of its transaction. Raises: CallReverted; Transient."""
         movement = build_movement(transfer.terms)
-        needed = await self._tools.nodes.estimate_gas(self._operator, build_call(movement))
         allowed = max_gas(movement)
-        if needed > allowed:
-            raise CallReverted(f"it needs {needed} gas, and {allowed} are allowed")
+        needed = await self._tools.nodes.estimate_gas(
+            self._operator, build_call(movement), allowed=allowed, heads=seen.heads
+        )
         return min(needed * self._tools.policy.gas_margin_percent // 100, allowed)
 
     def _sign(
@@ -262,21 +282,25 @@ class WalletRound:
         )
 
     async def _send(self, transfer: Transfer, attempt: Attempt, seen: Seen) -> None:
-        """Send a recorded attempt to all nodes. Raises: NotLeaseHolder."""
+        """Send a recorded attempt to all nodes; those that did not answer in this round are not
+        waited for. Raises: NotLeaseHolder.
+        """
         self._require_lease()
         request_id = transfer.terms.request_id
         with (
             tracing.continue_trace(transfer.traceparent),
             tracing.start_client_span("send transaction", request_id=request_id),
         ):
-            answers = await self._tools.nodes.send(attempt.raw)
+            awaited = seen.answered - self._silent
+            answers = await self._tools.nodes.send(attempt.raw, awaited=awaited)
+        self._silent |= answers.silent
         self._memory.sendings[attempt.tx_hash] = Sending(
             sent_at=self._tools.now(),
             sent_at_block=seen.head.number,
             is_refused=answers.is_refused,
         )
         text = "; ".join(answers.texts)
-        if self._tools.changes.is_new(f"sending by {self._operator}", text) and text:
+        if self._memory.changes.is_new(attempt.tx_hash, text) and text:
             logger.info("transfer %s: attempt %s: %s", request_id, attempt.tx_hash, text)
 
     async def _save(self, transfer: Transfer) -> None:
@@ -292,13 +316,6 @@ class WalletRound:
     def _is_observation_due(self) -> bool:
         observed_at = self._memory.observed_at
         return observed_at is None or self._tools.now() - observed_at >= OBSERVED_EVERY
-
-    def _log_concern(self, subject: str, concern: str) -> None:
-        if self._tools.changes.is_new(subject, concern):
-            if concern:
-                logger.warning("%s: %s", subject, concern)
-            else:
-                logger.info("%s: nothing is wrong any more", subject)
 
     def _measure(self, records: WalletRecords) -> None:
         oldest = records.oldest_requested_at

@@ -1,6 +1,6 @@
 """What the rounds of operator wallets share, and what is remembered between two of them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -24,10 +24,19 @@ class Nodes(Protocol):
 
     async def observe(self, operator: str, transfers: Sequence[Transfer]) -> list[NodeView]: ...
 
-    async def send(self, raw: bytes) -> SendAnswers: ...
+    async def send(self, raw: bytes, *, awaited: Collection[str]) -> SendAnswers:
+        """``awaited``: the names of the nodes whose answers are waited for; all others are sent to
+        as well.
+        """
+        ...
 
-    async def estimate_gas(self, operator: str, call: Call) -> int:
-        """Raises: CallReverted; Transient."""
+    async def estimate_gas(
+        self, operator: str, call: Call, *, allowed: int, heads: Mapping[str, int]
+    ) -> int:
+        """``allowed``: the most gas that it may need. ``heads``: of the nodes that are asked.
+
+        Raises: CallReverted; Transient.
+        """
         ...
 
 
@@ -48,6 +57,7 @@ class Tools:
     now: Callable[[], datetime]
     policy: Policy
     changes: Changes = field(default_factory=Changes)
+    """What was logged of nodes and wallets."""
 
 
 @dataclass(slots=True)
@@ -56,9 +66,11 @@ class Memory:
 
     lease_id: tuple[int, int] | None = None
     sendings: dict[str, Sending] = field(default_factory=dict)
-    lookups: dict[str, int] = field(default_factory=dict)
-    """By request: in how many rounds in a row no trace of it was found."""
+    lookups: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """By request: in how many rounds in a row no trace of it was found, and at which block last."""
     observed_at: datetime | None = None
+    changes: Changes = field(default_factory=Changes)
+    """What was logged of transfers, by request, and of attempts, by transaction."""
 
     def keep_under(self, lease: Lease) -> None:
         """Forget all where it was learned under another lease."""
@@ -70,6 +82,7 @@ class Memory:
         self.lease_id, self.observed_at = None, None
         self.sendings.clear()
         self.lookups.clear()
+        self.changes.keep_only(())
 
     def keep_only(self, transfers: Sequence[Transfer]) -> None:
         """Forget what is known of others than these transfers."""
@@ -77,3 +90,4 @@ class Memory:
         requests = {transfer.terms.request_id for transfer in transfers}
         self.sendings = {key: each for key, each in self.sendings.items() if key in hashes}
         self.lookups = {key: each for key, each in self.lookups.items() if key in requests}
+        self.changes.keep_only(hashes | requests)

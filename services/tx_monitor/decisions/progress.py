@@ -196,12 +196,13 @@ def _count_lookup(transfer: Transfer, seen: Seen, policy: Policy) -> Transfer:
     """The transfer as lost, where another transaction has used its nonce for good."""
     if not _is_without_trace(transfer, seen):
         return replace(transfer, lookups_without_trace=0)
-    lookups = transfer.lookups_without_trace + 1
+    head, lookups = seen.head.number, transfer.lookups_without_trace + 1
+    if transfer.lookups_without_trace and head <= transfer.looked_up_at_block:
+        return transfer  # the same chain once more, perhaps from a cache: it says nothing new
+    counted = replace(transfer, lookups_without_trace=lookups, looked_up_at_block=head)
     if lookups < policy.lookups_until_lost:
-        return replace(transfer, lookups_without_trace=lookups)
-    return replace(
-        transfer, state=TransferState.LOST, reason=NONCE_USED, lookups_without_trace=lookups
-    )
+        return counted
+    return replace(counted, state=TransferState.LOST, reason=NONCE_USED)
 
 
 def _is_without_trace(transfer: Transfer, seen: Seen) -> bool:

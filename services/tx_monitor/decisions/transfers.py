@@ -96,6 +96,8 @@ class Transfer:
     lookups_without_trace: int = field(default=0, compare=False)
     """In how many rounds in a row the nonce was used in a final block, and no attempt was in any.
     Not recorded: it is counted again after a restart."""
+    looked_up_at_block: int = field(default=0, compare=False)
+    """The height of the chain at the last of these rounds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +141,10 @@ class Seen:
     """Whether every node that is up to date answered everything."""
     finality_lag: timedelta
     """The age of the finalized block."""
+    answered: frozenset[str] = field(default=frozenset(), compare=False)
+    """The names of the nodes that answered."""
+    heads: Mapping[str, int] = field(default_factory=dict)
+    """Of these, the ones that are up to date, with the heights of their heads."""
 
 
 @dataclass(frozen=True, slots=True)

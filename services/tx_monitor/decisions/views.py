@@ -1,9 +1,9 @@
 """What several nodes show of an operator wallet, as one. Pure.
 
-A node that is behind, or whose clock is ahead, adds nothing. Of the others, the one that shows
-least decides what is final, and each, also one that is behind, can contradict it: while a right
-node answers, a faulty one can delay a transfer, not close it wrongly. A node that does not answer
-contradicts nobody: one alone is believed.
+A node that is behind adds nothing. Of the others, the one that shows least decides what is final,
+and each, also one that is behind, can contradict it: while a right node answers, a faulty one can
+delay a transfer, not close it wrongly. A node that does not answer contradicts nobody: one alone is
+believed.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -44,21 +44,20 @@ class NodeView:
     """The transactions that it has, in its pool or in a block."""
     blocks: Mapping[int, str | None]
     """Hashes by height; None: above its head. One that is missing could not be read."""
+    unreadable: tuple[str, ...] = ()
+    """What is wrong with answers of which the above lacks something, a sentence for each."""
 
 
 def merge_views(views: Sequence[NodeView], *, asked: int, now: datetime, policy: Policy) -> Seen:
     """Return what the nodes show together. ``asked``: how many nodes were asked.
 
-    Raises: Transient where none answered that can be believed.
+    Raises: Transient where none answered.
     """
     if not views:
         raise Transient(f"none of {asked} chain nodes answered")
-    believed = _list_believed(views, now, policy)
-    if not believed:
-        raise Transient("the newest blocks of all chain nodes are of the future")
-    current = _list_current(believed, policy)
+    current = _list_current(views, now, policy)
     best = max(current, key=lambda view: view.head.number)
-    finalized = _agree_on_finalized(current, believed)
+    finalized = _agree_on_finalized(current, views)
     receipts = _merge_receipts(current, best)
     return Seen(
         head=best.head,
@@ -73,10 +72,12 @@ def merge_views(views: Sequence[NodeView], *, asked: int, now: datetime, policy:
         gas_balance=min(view.gas_balance for view in current),
         receipts=receipts,
         without_receipt=_find_without_receipt(current),
-        canonical=_agree_on_blocks(current, believed),
+        canonical=_agree_on_blocks(current, views),
         pooled=frozenset().union(*(view.pooled for view in current), receipts),
         is_complete=len(current) == asked and _is_complete(current),
         finality_lag=timedelta.max if finalized is None else _age(finalized, now),
+        answered=frozenset(view.name for view in views),
+        heads={view.name: view.head.number for view in current},
     )
 
 
@@ -85,53 +86,61 @@ def list_concerns(
 ) -> tuple[str, ...]:
     """Return what an operator should know about the nodes, a sentence for each."""
     silent = asked - len(views)
-    concerns = [f"{silent} of {asked} chain nodes did not answer"] if silent > 0 else []
+    return (
+        *([f"{silent} of {asked} chain nodes did not answer"] if silent > 0 else ()),
+        *list_disputes(views, now=now, policy=policy),
+        *list_delays(views, now=now, policy=policy),
+    )
+
+
+def list_disputes(views: Sequence[NodeView], *, now: datetime, policy: Policy) -> tuple[str, ...]:
+    """Return those of the concerns for which a node must be wrong, or does not know enough."""
     if not views:
-        return tuple(concerns)
-    believed = _list_believed(views, now, policy)
-    current = _list_current(believed, policy) if believed else []
+        return ()
+    current = _list_current(views, now, policy)
+    concerns = [f"node {view.name}: {text}" for view in views for text in view.unreadable]
+    if all(_read_finalized(view) is None for view in current):
+        concerns.append("no node names a finalized block")
     concerns += [
-        f"the newest block of node {view.name} is of the future"
-        for view in views
-        if view not in believed
+        f"the nodes contradict one another about block {height}, which is final"
+        for height in _find_contradictions(views)
     ]
     concerns += [
-        f"node {view.name} is behind: its head is block {view.head.number}"
-        for view in believed
-        if view not in current
+        f"the nodes contradict one another about the receipt of {tx_hash}"
+        for tx_hash in _find_disputed(current)
     ]
-    concerns += _list_chain_concerns(current, believed, now=now, policy=policy)
     return tuple(concerns)
 
 
-def _list_chain_concerns(
-    current: Sequence[NodeView], believed: Sequence[NodeView], *, now: datetime, policy: Policy
-) -> Iterator[str]:
-    named = [(view, block) for view in current if (block := _read_finalized(view)) is not None]
-    if not named:
-        yield "no node names a finalized block"
-    for height in _find_contradictions(believed):
-        yield f"the nodes contradict one another about block {height}, which is final"
-    for tx_hash in _find_disputed(current):
-        yield f"the nodes contradict one another about the receipt of {tx_hash}"
-    for view, block in named:
-        lag = _age(block, now)
-        if lag > policy.max_finality_lag:
-            seconds = lag // timedelta(seconds=1)
-            yield f"the finalized block of node {view.name} is {seconds} seconds old"
+def list_delays(views: Sequence[NodeView], *, now: datetime, policy: Policy) -> tuple[str, ...]:
+    """Return those of the concerns that pass by themselves where a node only is late."""
+    current = _list_current(views, now, policy)
+    behind = [
+        f"node {view.name} is behind: its head is block {view.head.number}"
+        for view in views
+        if view not in current
+    ]
+    ages = [
+        (view.name, _age(block, now))
+        for view in current
+        if (block := _read_finalized(view)) is not None
+    ]
+    lagging = [
+        f"the finalized block of node {name} is {age // timedelta(seconds=1)} seconds old"
+        for name, age in ages
+        if age > policy.max_finality_lag
+    ]
+    return (*behind, *lagging)
 
 
-def _list_believed(views: Sequence[NodeView], now: datetime, policy: Policy) -> list[NodeView]:
-    """The nodes whose newest block is not of the future: they would make all others look late."""
-    latest = now.timestamp() + policy.max_head_lag.total_seconds()
-    return [view for view in views if view.head.timestamp <= latest]
-
-
-def _list_current(views: Sequence[NodeView], policy: Policy) -> list[NodeView]:
-    """The nodes that are up to date: not behind the newest head."""
-    newest = max(view.head.timestamp for view in views)
+def _list_current(views: Sequence[NodeView], now: datetime, policy: Policy) -> list[NodeView]:
+    """The nodes that are up to date: not behind the newest head. A head that is of the future makes
+    no other node late: a wrong node would decide alone.
+    """
+    newest = max((view.head.timestamp for view in views), default=0)
+    reference = min(newest, int(now.timestamp()))
     allowed = policy.max_head_lag // timedelta(seconds=1)
-    return [view for view in views if newest - view.head.timestamp <= allowed]
+    return [view for view in views if reference - view.head.timestamp <= allowed]
 
 
 def _read_finalized(view: NodeView) -> Block | None:
@@ -142,12 +151,12 @@ def _read_finalized(view: NodeView) -> Block | None:
     return None if block is None or block.number > view.head.number else block
 
 
-def _agree_on_finalized(current: Sequence[NodeView], believed: Sequence[NodeView]) -> Block | None:
+def _agree_on_finalized(current: Sequence[NodeView], views: Sequence[NodeView]) -> Block | None:
     """The lowest that a node names; None where none does, or a node, even one that is behind,
     contradicts one that is final for another.
     """
     named = [block for view in current if (block := _read_finalized(view)) is not None]
-    if not named or _find_contradictions(believed):
+    if not named or _find_contradictions(views):
         return None
     return min(named, key=lambda block: block.number)
 
@@ -180,11 +189,11 @@ def _list_hashes(view: NodeView) -> Iterator[tuple[int, str]]:
         yield finalized.number, finalized.hash
 
 
-def _agree_on_blocks(current: Sequence[NodeView], believed: Sequence[NodeView]) -> dict[int, str]:
+def _agree_on_blocks(current: Sequence[NodeView], views: Sequence[NodeView]) -> dict[int, str]:
     """Without the blocks whose receipts differ, and those that a node must have and did not show:
     nothing in them can become final.
     """
-    hashes = _collect_hashes(believed)
+    hashes = _collect_hashes(views)
     disputed = {receipt.block_number for receipt in _find_disputed(current).values()}
     return {
         height: next(iter(found))

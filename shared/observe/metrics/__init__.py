@@ -80,6 +80,7 @@ from shared.observe.metrics.transfers import (
     transfer_state_reached,
     transfers_open,
     wallet_halted,
+    wallet_left,
     wallet_seen,
     wallets_without_key,
 )
@@ -149,6 +150,7 @@ __all__ = [
     "venue_limit_reached",
     "venue_requests_waiting",
     "wallet_halted",
+    "wallet_left",
     "wallet_seen",
     "wallets_without_key",
 ]

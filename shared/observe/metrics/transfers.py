@@ -110,6 +110,12 @@ def wallet_seen(operator: str, *, gas_gwei: int, next_nonce: int) -> None:
     _NEXT_NONCE.labels(name_wallet(operator)).set(next_nonce)
 
 
+def wallet_left(operator: str) -> None:
+    """Serve no figures of the operator wallet: another instance looks after it, or none does."""
+    for figure in (_IN_FLIGHT, _QUEUED, _OLDEST, _HALTED, _GAS_BALANCE, _NEXT_NONCE):
+        figure.remove(name_wallet(operator))
+
+
 def node_concerns(concern: NodeConcern, n: int) -> None:
     """Set how many concerns of the kind there are."""
     _CONCERNS.labels(concern).set(n)

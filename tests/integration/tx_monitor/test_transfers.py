@@ -264,7 +264,7 @@ async def test_a_foreign_transaction_with_its_nonce_halts_the_wallet(story: Stor
     await story.reorg(1, competing=[foreign], reinject=False)
     await story.wait_for(request, S.SENT)
     await story.mine(BLOCKS_TO_FINAL)
-    lost = await story.wait_for(request, S.LOST)
+    lost = await story.mine_until(request, S.LOST)
     later = await story.request(operator=operator, proxy=1, amount=AMOUNT)
     await story.wait_for(later, S.QUEUED)
 

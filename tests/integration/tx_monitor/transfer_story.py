@@ -221,6 +221,16 @@ class Story:
         await self.mine(BLOCKS_TO_FINAL)
         return await self.wait_for(request_id, state)
 
+    async def mine_until(self, request_id: str, state: TransferState) -> Any:
+        """Mine a block after the other until it is in the state; return its row."""
+
+        async def mine_and_look() -> Any:
+            await self.mine()
+            row = await self.fetch_transfer(request_id)
+            return row if row.state == state else None
+
+        return await eventually(mine_and_look, within=WITHIN_S, what=f"{request_id} {state}")
+
     async def finish_in_turn(self, *requests: str) -> None:
         """Have all of them mined and final, whichever comes first."""
 

@@ -1,18 +1,17 @@
 """What nodes are asked about a wallet, and what becomes of answers that are odd or missing."""
 
+import asyncio
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from eth_abi.abi import encode
+from aiohttp import web
 
-from services.tx_monitor.adapters.nodes import CallReverted, ChainNodes, Node
+from services.tx_monitor.adapters.nodes import ChainNodes, Node
 from services.tx_monitor.decisions.transfers import Transfer
 from shared.chain.send_answers import SendAnswer
-from shared.chain.transfer_calls import Call as ContractCall
-from shared.domain.errors import Transient
 from tests.nodes import (
     SECRET,
     Call,
@@ -20,16 +19,13 @@ from tests.nodes import (
     a_block,
     a_block_hash,
     a_receipt,
-    a_transaction_hash,
+    as_list,
     error,
+    respond_with,
     serve_node,
 )
 from tests.transfers import OPERATOR, a_queued_transfer, an_attempt, begin_with, mine
-
-CALL = ContractCall(to="0x" + "11" * 20, data=b"\x01")
-HASHES = [a_transaction_hash(number) for number in (1, 2)]
-WEI = 3 * 10**20
-"""More than fits into 64 bits."""
+from tests.unit.tx_monitor.healthy_nodes import HASHES, WEI, Healthy, open_nodes
 
 
 def build_transfer() -> Transfer:
@@ -41,48 +37,12 @@ def build_transfer() -> Transfer:
     return mine(replace(begun, attempts=(first, second)), first, block=97)
 
 
-class Healthy:
-    """A node at block 100 whose finalized block is 96; some methods may answer otherwise."""
-
-    def __init__(self, **answers: Any) -> None:
-        self.answers = answers
-        self.calls: list[str] = []
-
-    def __call__(self, call: Call) -> Mapping[str, Any]:
-        method, params = call["method"], call["params"]
-        self.calls.append(method)
-        tag = str(params[0]) if params else ""
-        if (odd := self.answers.get(f"{method}_{tag}", self.answers.get(method))) is not None:
-            return dict(odd)
-        match method:
-            case "eth_getBlockByNumber":
-                number = {"latest": 100, "finalized": 96}.get(tag) or int(tag, 16)
-                return {"result": a_block(number)}
-            case "eth_getTransactionCount":
-                return {"result": hex(9 if params[1] == "latest" else 8)}
-            case "eth_feeHistory":
-                return {"result": {"baseFeePerGas": ["0x1", "0x2"], "reward": [["0x5"], ["0x6"]]}}
-            case "eth_getTransactionReceipt":
-                return {"result": a_receipt(1, block=97) if tag == HASHES[0] else None}
-            case "eth_getTransactionByHash":
-                return {"result": {"hash": tag} if tag == HASHES[0] else None}
-        return {
-            "result": {"eth_getBalance": hex(WEI), "eth_blockNumber": "0x64"}.get(method, "0x7")
-        }
-
-
-async def open_nodes(stack: AsyncExitStack, *answers: Any, timeout_s: float = 30) -> ChainNodes:
-    clients = [
-        await stack.enter_async_context(serve_node(LimitedNode(answer=answer), timeout_s=timeout_s))
-        for answer in answers
-    ]
-    return ChainNodes([Node(name=str(number), rpc=rpc) for number, rpc in enumerate(clients, 1)])
-
-
 async def test_a_view_has_what_the_node_answers_in_two_round_trips() -> None:
     node = LimitedNode(answer=Healthy())
     async with serve_node(node) as rpc:
         nodes = ChainNodes([Node(name="1", rpc=rpc)])
+        await nodes.observe(OPERATOR, [])  # asks for the chain's id too
+        node.batch_sizes.clear()
         (view,) = await nodes.observe(OPERATOR, [build_transfer()])
 
     assert (view.head.number, view.base_fee, view.rewards, view.node_tip) == (100, 2, (5, 6), 7)
@@ -124,7 +84,6 @@ async def test_what_a_node_does_not_say_is_missing(
         {"eth_getTransactionCount": error(-32000, "no state")},
         {"eth_getBalance": {"result": "many"}},
         {"eth_feeHistory": {"result": {}}},
-        {"eth_getTransactionReceipt": {"result": a_receipt(5, block=97)}},
         {"eth_getBlockByNumber_finalized": error(429, "Too Many Requests")},
         {"eth_blockNumber": {"result": "0x5"}},
     ],
@@ -152,7 +111,7 @@ async def test_each_answer_to_a_transaction_is_kept() -> None:
             Healthy(eth_sendRawTransaction=error(-32000, "already known")),
             Healthy(eth_sendRawTransaction=error(-32000, "intrinsic gas too low")),
         )
-        answers = await nodes.send(b"\x02")
+        answers = await nodes.send(b"\x02", awaited={"1", "2", "3"})
 
     assert answers.answers == (SendAnswer.ACCEPTED, SendAnswer.KNOWN, SendAnswer.INVALID)
     assert answers.texts == ("node 3: intrinsic gas too low",)
@@ -163,44 +122,122 @@ async def test_a_transaction_is_refused_where_each_node_that_answers_says_so() -
     invalid = Healthy(eth_sendRawTransaction=error(-32000, "intrinsic gas too low"))
     async with AsyncExitStack() as stack:
         nodes = await open_nodes(stack, invalid, Healthy(eth_sendRawTransaction={"answer": 1}))
-        answers = await nodes.send(b"\x02")
+        answers = await nodes.send(b"\x02", awaited={"1", "2"})
 
     assert answers.answers == (SendAnswer.INVALID,)
+    assert answers.silent == {"2"}
     assert answers.is_refused
 
 
-INSUFFICIENT = encode(["string"], ["ERC20: transfer amount exceeds balance"])
-
-
 @pytest.mark.parametrize(
-    ("data", "text", "reason"),
+    ("answers", "read"),
     [
-        ("0x08c379a0" + INSUFFICIENT.hex(), "execution reverted", "ERC20: transfer amount exceeds"),
-        ("0xf4d678b8", "execution reverted", "InsufficientBalance"),
-        ("0x4e487b71" + f"{17:064x}", "execution reverted", "panic 0x11"),
-        ("0x", "execution reverted: paused", "execution reverted: paused"),
+        ({"eth_getTransactionReceipt": {"result": a_receipt(5, block=97)}}, {"receipts": {}}),
+        ({"eth_getTransactionReceipt": {"result": "0x"}}, {"receipts": {}}),
+        ({"eth_getBlockByNumber_0x61": {"result": a_block(98)}}, {"blocks": {}}),
+        ({"eth_getTransactionCount_0x60": {"result": "many"}}, {"final_nonce": None}),
     ],
 )
-async def test_a_call_that_would_revert_says_why(data: str, text: str, reason: str) -> None:
-    refusal = {"error": {"code": 3, "message": text, "data": data}}
+async def test_what_cannot_be_read_hides_nothing_else_and_is_named(
+    answers: dict[str, Any], read: dict[str, object]
+) -> None:
     async with AsyncExitStack() as stack:
-        nodes = await open_nodes(stack, Healthy(eth_estimateGas=refusal))
+        nodes = await open_nodes(stack, Healthy(**answers))
+        (view,) = await nodes.observe(OPERATOR, [build_transfer()])
 
-        with pytest.raises(CallReverted, match=reason):
-            await nodes.estimate_gas(OPERATOR, CALL)
+    assert {name: getattr(view, name) for name in read} == read
+    assert view.pooled == {HASHES[0]}
+    assert view.unreadable
 
 
-async def test_a_node_that_can_estimate_outweighs_one_that_is_behind() -> None:
-    reverted = Healthy(eth_estimateGas=error(3, "execution reverted"))
+async def test_whatever_is_looked_up_is_answered_by_a_node_that_knows_the_head() -> None:
+    """Behind one address may be several nodes."""
+    bodies: list[list[str]] = []
+
+    def respond(body: Any) -> web.Response:
+        bodies.append([call["method"] for call in as_list(body)])
+        return respond_with(body, [healthy(call) for call in as_list(body)])
+
+    healthy, transfer = Healthy(), build_transfer()
+    async with serve_node(respond) as rpc:
+        nodes = ChainNodes([Node(name="1", rpc=rpc)])
+        await nodes.observe(OPERATOR, [transfer])
+        await nodes.observe(OPERATOR, [replace(transfer, block_number=None)])
+
+    assert bodies[0] == ["eth_chainId"]
+    looked_up = [body for body in bodies if "eth_getTransactionReceipt" in body]
+    guarded = [body for body in bodies if body[0] == "eth_blockNumber"]
+    assert len(looked_up) == 2
+    assert len(guarded) == 3  # of the second view, the block of a new receipt in one of its own
+    assert all(body in guarded for body in looked_up)
+    assert bodies[-1] == ["eth_blockNumber", "eth_getBlockByNumber"]
+
+
+async def test_a_node_of_another_chain_is_left_out_and_an_error_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    foreign = Healthy(eth_chainId={"result": "0x1"})
     async with AsyncExitStack() as stack:
-        nodes = await open_nodes(stack, reverted, Healthy(eth_estimateGas={"result": "0x5208"}))
+        nodes = await open_nodes(stack, Healthy(), foreign)
+        for _ in range(2):
+            assert [view.name for view in await nodes.observe(OPERATOR, [])] == ["1"]
+        await nodes.send(b"\x02", awaited={"1"})
+        async with nodes:
+            pass
 
-        assert await nodes.estimate_gas(OPERATOR, CALL) == 21_000
+    assert set(foreign.calls) == {"eth_chainId"}
+    errors = [each.getMessage() for each in caplog.records if each.levelname == "ERROR"]
+    assert errors == ["node 2 is left out: it is of chain 1, not of Polygon (137)"]
 
 
-async def test_a_node_that_fails_says_nothing_about_the_call() -> None:
+async def test_a_node_is_asked_for_its_chain_once_and_again_after_it_failed() -> None:
+    node = Healthy()
     async with AsyncExitStack() as stack:
-        nodes = await open_nodes(stack, Healthy(eth_estimateGas=error(-32000, "no state")))
+        nodes = await open_nodes(stack, node)
+        for _ in range(3):
+            await nodes.observe(OPERATOR, [])
+        assert node.calls.count("eth_chainId") == 1
 
-        with pytest.raises(Transient, match="no state"):
-            await nodes.estimate_gas(OPERATOR, CALL)
+        node.answers = {"eth_getBalance": {"result": "many"}}
+        assert await nodes.observe(OPERATOR, []) == []
+        node.answers = {}
+        for _ in range(3):
+            assert len(await nodes.observe(OPERATOR, [])) == 1
+
+    assert node.calls.count("eth_chainId") == 2
+
+
+async def test_a_node_that_hangs_is_sent_to_without_being_waited_for() -> None:
+    released = asyncio.Event()
+
+    async def hang(call: Call) -> Mapping[str, Any]:
+        await released.wait()
+        return late(call)
+
+    late = Healthy()
+    async with AsyncExitStack() as stack:
+        nodes = await open_nodes(stack, Healthy(), hang)
+        answers = await nodes.send(b"\x02", awaited={"1"})
+        assert (answers.answers, answers.silent) == ((SendAnswer.ACCEPTED,), frozenset())
+        assert late.calls == []
+
+        released.set()
+        async with nodes:
+            pass
+
+    assert late.calls == ["eth_sendRawTransaction"]
+
+
+async def test_what_fails_at_a_node_that_is_not_waited_for_is_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    failing = Healthy(eth_sendRawTransaction=error(-32000, "txpool is full"))
+    async with AsyncExitStack() as stack:
+        nodes = await open_nodes(stack, failing)
+        for _ in range(2):
+            await nodes.send(b"\x02", awaited=())
+        async with nodes:
+            pass
+
+    warnings = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+    assert warnings == ["a transaction may not have reached node 1: txpool is full"]

@@ -1,7 +1,7 @@
 """The rounds of operator wallets: what is sent, recorded and published, whatever fails."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -15,7 +15,7 @@ from services.tx_monitor.decisions.policy import GWEI, Policy
 from services.tx_monitor.decisions.progress import build_movement
 from services.tx_monitor.decisions.transfers import Transfer
 from services.tx_monitor.decisions.views import NodeView
-from shared.chain.answers import NodeRefused
+from shared.chain.answers import NoAnswer, NodeRefused
 from shared.chain.blocks import Block, Receipt
 from shared.chain.send_answers import SendAnswer
 from shared.chain.transfer_calls import Call, build_call
@@ -48,6 +48,18 @@ class FakeNodes:
     is_away: bool = False
     receipts: dict[str, Receipt] = field(default_factory=dict)
     answer: SendAnswer = SendAnswer.ACCEPTED
+    awaited: list[set[str]] = field(default_factory=list)
+    """The nodes that were waited for, of each transaction."""
+    silent: frozenset[str] = frozenset()
+    """The nodes that do not answer to a transaction."""
+    asked_to_estimate: list[tuple[int, dict[str, int]]] = field(default_factory=list)
+    nonces: tuple[int, ...] = (7,)
+    """What the nodes count; as many answer."""
+    silent_about: set[str] = field(default_factory=set)
+    """Operator wallets about which only the first node answers."""
+    head: Block = HEAD
+    observed: list[str] = field(default_factory=list)
+    gas: int = 50_000
 
     async def observe(self, operator: str, transfers: Sequence[Transfer]) -> list[NodeView]:
         if operator in self.hanging:
@@ -55,30 +67,39 @@ class FakeNodes:
         if self.is_away:
             return []
         hashes = [each.tx_hash for transfer in transfers for each in transfer.attempts]
-        view = NodeView(
-            name="1",
-            head=HEAD,
+        self.observed.append(operator)
+        nonces = self.nonces[:1] if operator in self.silent_about else self.nonces
+        return [self._build_view(str(n), nonce, hashes) for n, nonce in enumerate(nonces, 1)]
+
+    def _build_view(self, name: str, nonce: int, hashes: Sequence[str]) -> NodeView:
+        return NodeView(
+            name=name,
+            head=self.head,
             finalized=replace(HEAD, number=96, hash="0x" + "60" * 32),
             base_fee=100 * GWEI,
             rewards=(),
             node_tip=None,
-            nonce=7,
-            final_nonce=7,
+            nonce=nonce,
+            final_nonce=min(self.nonces),
             gas_balance=10**20,
             receipts={each: self.receipts.get(each) for each in hashes},
             pooled=frozenset(hashes),
             blocks={},
         )
-        return [view]
 
-    async def send(self, raw: bytes) -> SendAnswers:
+    async def send(self, raw: bytes, *, awaited: Collection[str]) -> SendAnswers:
         self.sent.append(raw)
-        return SendAnswers(answers=(self.answer,), texts=())
+        self.awaited.append(set(awaited))
+        answers = (self.answer,) if awaited and not self.silent else ()
+        return SendAnswers(answers=answers, texts=(), silent=self.silent)
 
-    async def estimate_gas(self, operator: str, call: Call) -> int:
+    async def estimate_gas(
+        self, operator: str, call: Call, *, allowed: int, heads: Mapping[str, int]
+    ) -> int:
+        self.asked_to_estimate.append((allowed, dict(heads)))
         if call.data in self.reverts:
             raise self.reverts[call.data]
-        return 50_000
+        return self.gas
 
 
 @dataclass
@@ -216,7 +237,13 @@ async def test_what_would_revert_is_refused_and_the_next_one_gets_its_nonce(benc
     assert begun.nonce == 7
 
 
-@pytest.mark.parametrize("failure", [NodeRefused("eth_estimateGas", -32000, "header not found")])
+@pytest.mark.parametrize(
+    "failure",
+    [
+        NodeRefused("eth_estimateGas", -32000, "header not found"),
+        NoAnswer("no answer from the chain node"),
+    ],
+)
 async def test_one_that_a_node_cannot_estimate_stays_queued_and_holds_up_no_other(
     bench: Bench, failure: Transient
 ) -> None:

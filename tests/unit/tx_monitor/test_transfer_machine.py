@@ -10,7 +10,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from services.tx_monitor.decisions.actions import choose_action, choose_next, find_expired
+from services.tx_monitor.decisions.actions import (
+    choose_action,
+    choose_next,
+    find_expired,
+    find_first_nonce,
+)
 from services.tx_monitor.decisions.policy import GWEI, Policy
 from services.tx_monitor.decisions.progress import add_attempt, apply_seen
 from services.tx_monitor.decisions.transfers import (
@@ -153,7 +158,9 @@ class AnyOrder(RuleBasedStateMachine):
             if chosen is None:
                 return
             assert not self.halted
-            nonce = max(self.next_nonce, seen.nonce)
+            nonce = find_first_nonce(self.next_nonce, seen)
+            if nonce is None:
+                return
             self.next_nonce = nonce + 1
             kind = AttemptKind.TRANSFER
             self.sign(chosen.terms.request_id, nonce, kind, seen.suggested, seen, dies=dies)

@@ -15,6 +15,7 @@ from services.tx_monitor.decisions.transfers import (
 )
 from shared.messages.transfers import TransferState
 from tests.unit.tx_monitor.transfer_facts import (
+    HEAD,
     POLICY,
     build_attempt,
     build_block,
@@ -48,6 +49,11 @@ def build_lost_seen(transfer: Transfer, **changes: Any) -> Seen:
     hashes = frozenset(each.tx_hash for each in transfer.attempts)
     values: dict[str, Any] = {"nonce": 8, "final_nonce": 8, "without_receipt": hashes}
     return build_seen(**(values | changes))
+
+
+def look_up(transfer: Transfer, height: int) -> Transfer:
+    """The transfer after a round without a trace of it, at this height of the chain."""
+    return apply(transfer, build_lost_seen(transfer, head=build_block(height)))
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
@@ -192,16 +198,26 @@ def test_of_two_receipts_the_one_in_an_agreed_block_counts() -> None:
 
 def test_a_nonce_that_another_transaction_used_is_lost_after_three_lookups() -> None:
     transfer = build_sent(TRANSFER, TRANSFER)
-    seen = build_lost_seen(transfer)
 
     for lookups in (1, 2):
-        transfer = apply(transfer, seen)
+        transfer = look_up(transfer, HEAD + lookups)
         assert (transfer.state, transfer.lookups_without_trace) == ("sent", lookups)
-    lost = apply(transfer, seen)
+    lost = look_up(transfer, HEAD + 3)
 
     assert lost.state is TransferState.LOST
     assert "must be looked up" in lost.reason
     assert not lost.is_reported
+
+
+def test_a_lookup_counts_only_where_the_chain_has_grown_since_the_last_one() -> None:
+    """A node that stands still, or a cache, may give the same answers over and over."""
+    transfer = look_up(build_sent(), HEAD)
+
+    for head in (HEAD, HEAD, HEAD - 1, HEAD):
+        transfer = look_up(transfer, head)
+        assert (transfer.state, transfer.lookups_without_trace) == ("sent", 1)
+
+    assert look_up(look_up(transfer, HEAD + 1), HEAD + 2).state is TransferState.LOST
 
 
 @pytest.mark.parametrize(
@@ -216,8 +232,8 @@ def test_a_nonce_that_another_transaction_used_is_lost_after_three_lookups() -> 
 )
 def test_a_lookup_that_leaves_a_doubt_starts_the_count_again(changes: dict[str, Any]) -> None:
     """Invariant I6: a nonce that is used says nothing by itself."""
-    transfer = build_sent(TRANSFER, TRANSFER)
-    transfer = apply(apply(transfer, build_lost_seen(transfer)), build_lost_seen(transfer))
+    transfer = look_up(look_up(build_sent(TRANSFER, TRANSFER), HEAD + 1), HEAD + 2)
+    assert transfer.lookups_without_trace == 2
 
     unclear = apply(transfer, build_lost_seen(transfer, **changes))
 
@@ -225,8 +241,7 @@ def test_a_lookup_that_leaves_a_doubt_starts_the_count_again(changes: dict[str, 
 
 
 def test_an_attempt_that_is_found_late_is_not_lost() -> None:
-    transfer = build_sent()
-    transfer = apply(apply(transfer, build_lost_seen(transfer)), build_lost_seen(transfer))
+    transfer = look_up(look_up(build_sent(), HEAD + 1), HEAD + 2)
     receipts = build_receipts(transfer, BLOCK)
 
     found = apply(

@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 
 from services.tx_monitor.decisions.policy import GWEI
 from services.tx_monitor.decisions.transfers import Seen
-from services.tx_monitor.decisions.views import NodeView, list_concerns, merge_views
+from services.tx_monitor.decisions.views import (
+    NodeView,
+    list_concerns,
+    list_delays,
+    list_disputes,
+    merge_views,
+)
 from shared.domain.errors import Transient
 from tests.unit.tx_monitor.transfer_facts import (
     HEAD,
@@ -187,20 +193,32 @@ def test_a_receipt_that_another_node_denies_of_a_final_block_is_disputed() -> No
 
 
 @pytest.mark.parametrize("age", [-11, -3_600])
-def test_a_node_whose_head_is_of_the_future_is_not_believed(age: int) -> None:
+def test_a_head_of_the_future_makes_no_other_node_late(age: int) -> None:
+    """One faulty node would decide alone."""
     liar = build_view(
         "b",
-        head=build_block(10**6, 1, age=age * SECOND),
-        finalized=build_block(10**6 - 4, 1, age=age * SECOND),
-        nonce=10**6,
-        blocks={95: name_hash(0xBAD)},
+        head=build_block(102, 1, age=age * SECOND),
+        finalized=build_block(98, 1, age=age * SECOND),
+        receipts={TX: build_receipt(TX, build_block(95, 1))},
+        blocks={95: build_block(95, 1).hash},
     )
-    right = build_view(blocks={95: build_block(95).hash})
+    right = build_view(receipts={TX: None}, blocks={95: build_block(95).hash})
 
-    assert merge(right, liar) == merge(right, asked=2)
-    assert find_concerns(right, liar) == ("the newest block of node b is of the future",)
-    with pytest.raises(Transient, match="of the future"):
-        merge(liar)
+    seen = merge(right, liar)
+
+    assert (seen.finalized, 95 in seen.canonical, seen.receipts) == (None, False, {})
+    assert any("about block 95" in each for each in find_concerns(right, liar))
+
+
+def test_nodes_of_a_chain_whose_clock_is_ahead_are_all_current() -> None:
+    ahead = -3_600 * SECOND
+    views = [
+        build_view(name, head=build_block(HEAD, age=ahead), finalized=build_block(96, age=ahead))
+        for name in "ab"
+    ]
+
+    assert merge(*views).finalized == views[0].finalized
+    assert find_concerns(*views) == ()
 
 
 def test_a_node_that_is_behind_still_contradicts_what_is_final() -> None:
@@ -213,6 +231,45 @@ def test_a_node_that_is_behind_still_contradicts_what_is_final() -> None:
 
     assert (seen.finalized, 90 in seen.canonical) == (None, False)
     assert any("about block 90" in each for each in find_concerns(on_fork, behind))
+
+
+def test_a_node_that_is_late_disputes_nothing() -> None:
+    behind = build_view("b", head=build_block(90, age=11 * SECOND), finalized=build_block(80))
+    lags = build_view(finalized=build_block(40, age=75 * SECOND))
+    on_fork = build_view("c", finalized=OTHER_FORK)
+
+    def find(*views: NodeView) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        return (
+            list_delays(views, now=START, policy=POLICY),
+            list_disputes(views, now=START, policy=POLICY),
+        )
+
+    assert find(lags, behind) == (
+        (
+            "node b is behind: its head is block 90",
+            "the finalized block of node a is 75 seconds old",
+        ),
+        (),
+    )
+    assert find(build_view(), on_fork) == (
+        (),
+        ("the nodes contradict one another about block 96, which is final",),
+    )
+
+
+def test_what_cannot_be_read_is_a_concern() -> None:
+    odd = build_view("b", unreadable=("the node's receipt has no list of logs",))
+
+    assert find_concerns(build_view(), odd) == ("node b: the node's receipt has no list of logs",)
+
+
+def test_who_answered_and_who_is_up_to_date_is_known() -> None:
+    behind = build_view("b", head=build_block(90, age=11 * SECOND))
+
+    seen = merge(build_view(), behind, asked=3)
+
+    assert seen.answered == {"a", "b"}
+    assert seen.heads == {"a": HEAD}
 
 
 def test_the_lowest_and_the_highest_count_of_transactions_are_kept() -> None:
