@@ -84,8 +84,8 @@ class TransferRequested(ProxyMessage):
 class TransferReported(ProxyMessage):
     """What is known of a requested transfer.
 
-    It may come again, and of an instance that was paused also after a newer one: a state that
-    closes a transfer is the last one, whatever comes after it.
+    It may come again, and late, of an instance that was paused: one of a lower revision than a
+    known one says nothing.
     """
 
     topic: ClassVar[str] = "chain-results"
@@ -98,8 +98,7 @@ class TransferReported(ProxyMessage):
     intent_id: str
     state: TransferState
     revision: int = Field(strict=True, gt=0)
-    """Grows with each report of a transfer. Reports may come again, and late: one of a lower
-    revision than a known one says nothing."""
+    """Grows with each state that is reported."""
     transaction_hash: str
     """The transaction in a block; empty where none is."""
     block_number: int | None

@@ -242,6 +242,8 @@ def _text(value: Any) -> str:
     """As PostgreSQL reads the value from a text."""
     if isinstance(value, list):
         return "{" + ",".join(_element(each) for each in value) + "}"
+    if isinstance(value, bytes):
+        return f"\\x{value.hex()}"
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
