@@ -20,7 +20,7 @@ from tests.transfers import OPERATOR, a_queued_transfer, an_attempt, begin_with,
 pytestmark = pytest.mark.integration
 
 ENDED, OPEN = 30_000, 12
-MOST_ROWS = 5 * OPEN
+MAX_ROWS = 5 * OPEN
 TABLES = {"tx_monitor.transfers", "tx_monitor.attempts"}
 INSERT_ENDED = f"""
 insert into tx_monitor.transfers (
@@ -93,4 +93,4 @@ def require_small(plan: Plan) -> None:
     """
     for scan in plan.of_tables(TABLES):
         assert scan.kind != "Seq Scan", plan
-        assert scan.rows <= MOST_ROWS, plan
+        assert scan.rows <= MAX_ROWS, plan
