@@ -8,6 +8,7 @@ from services.tx_monitor.decisions.transfers import Attempt, AttemptKind, Fees, 
 from shared.messages.transfers import (
     Direction,
     TransferPurpose,
+    TransferReported,
     TransferRequested,
     TransferState,
 )
@@ -34,6 +35,20 @@ def a_transfer_request(**overrides: Any) -> TransferRequested:
         "send_before": None,
     }
     return TransferRequested.model_validate(fields | overrides)
+
+
+def a_transfer_report(**overrides: Any) -> TransferReported:
+    """5 pUSD to the proxy, sent."""
+    request = a_transfer_request().model_dump(exclude={"send_before"})
+    fields = {
+        "message_id": "transfer-1:2",
+        "state": TransferState.SENT,
+        "revision": 2,
+        "transaction_hash": "",
+        "block_number": None,
+        "reason": "",
+    }
+    return TransferReported.model_validate(request | fields | overrides)
 
 
 def some_terms(**overrides: Any) -> Terms:

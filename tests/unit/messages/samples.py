@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 from shared.messages.base import Message
 from shared.messages.dead_letters import DeadLetter
 from shared.messages.intents import Missing, NoQuote
-from tests import builders
+from shared.messages.transfers import TransferState
+from tests import builders, transfers
 from tests.builders import LEADER, PROXY, TOKEN
 
 A_DEAD_LETTER = DeadLetter(
@@ -37,6 +38,10 @@ SAMPLES: tuple[tuple[Message, str], ...] = (
     (builders.a_receipt(block_number=None, block_hash="", succeeded=False, fills=()), PROXY),
     (builders.resolved(), PROXY),
     (builders.fills_settled(), PROXY),
+    (transfers.a_transfer_request(), PROXY),
+    (transfers.a_transfer_request(token_id=TOKEN, send_before=builders.NOON), PROXY),
+    (transfers.a_transfer_report(), PROXY),
+    (transfers.a_transfer_report(state=TransferState.FINAL, block_number=60), PROXY),
     (builders.a_debt(), PROXY),
     (builders.a_book_seen(), TOKEN),
     (builders.balances(), PROXY),
