@@ -6,10 +6,10 @@ import asyncio
 import logging
 from collections.abc import Callable
 from datetime import datetime
-from typing import Protocol
 
 from services.tx_monitor.adapters.changes import Changes
 from services.tx_monitor.adapters.transfer_store import TransferStore
+from services.tx_monitor.adapters.wallet_tools import LeaseKeeper
 from services.tx_monitor.decisions.transfers import Transfer
 from services.tx_monitor.handler import build_transfer_reported
 from shared.db.leases import Lease, NotLeaseHolder
@@ -18,12 +18,6 @@ from shared.observe import tracing
 from shared.streams.routes import Publish
 
 logger = logging.getLogger(__name__)
-
-
-class LeaseKeeper(Protocol):
-    def lease_for(self, key: str) -> Lease:
-        """The lease, valid now. Raises: NotLeaseHolder."""
-        ...
 
 
 class TransferReports:
