@@ -3,8 +3,8 @@
 import re
 from collections.abc import Collection
 
-_NUMBER = re.compile(r"0x[0-9a-fA-F]+|[0-9]+")
-"""Blocks, hashes and counts, which differ in each round."""
+_NUMBER = re.compile(r"0x[0-9a-fA-F]+|(?<!node )\b[0-9]+")
+"""Blocks, hashes and counts, which differ in each round; not which node it is."""
 
 
 class Changes:

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 async def observe_wallet(operator: str, followed: Sequence[Transfer], tools: Tools) -> Seen:
     """Ask the nodes about the wallet and these open transfers. Concerns about the nodes are logged.
 
-    Raises: Transient where no node answered that can be believed.
+    Raises: Transient where no node answered.
     """
     nodes, policy = tools.nodes, tools.policy
     views = await nodes.observe(operator, followed)

@@ -71,6 +71,7 @@ class Sender:
 
     async def _watch_wallets_without_key(self) -> None:
         """Tell of wallets that nobody looks after: their key was taken out of the file."""
+        logged: list[str] = []
         while True:
             try:
                 known = await self._tools.store.load_wallets()
@@ -79,12 +80,13 @@ class Sender:
             else:
                 without = [each for each in known if not self._tools.keys.holds(each)]
                 metrics.wallets_without_key(len(without))
-                if self._changes.is_new("wallets without key", ", ".join(without)) and without:
+                if without and without != logged:
                     logger.error(
                         "nobody looks after the transfers of %s: their keys are not in %s",
                         ", ".join(without),
                         VARIABLE,
                     )
+                logged = without
             await asyncio.sleep(WALLETS_CHECKED_EVERY_S)
 
     def _log(self, operator: str, failures: Sequence[Transient]) -> None:

@@ -38,6 +38,7 @@ from services.tx_monitor.decisions.transfers import (
     Sending,
     Transfer,
 )
+from shared.chain.answers import NoAnswer
 from shared.chain.transfer_calls import CANCEL_GAS, Call, build_call, max_gas
 from shared.db.leases import Lease, NotLeaseHolder
 from shared.domain.errors import Transient
@@ -48,6 +49,9 @@ logger = logging.getLogger(__name__)
 
 OBSERVED_EVERY = timedelta(seconds=30)
 """A wallet with nothing to do: for the figures of its money and of the nodes."""
+MAX_UNANSWERED = 8
+"""So often a round waits in vain for nodes, then begins nothing more: what is open waits with it. A
+call that a node takes long for is one proxy's matter; so many are the nodes'."""
 
 
 class WalletRound:
@@ -197,7 +201,7 @@ class WalletRound:
         waiting, following = list(queued), list(followed)
         nonce = find_first_nonce(records.next_nonce, seen)
         is_lost = any(each.state is TransferState.LOST for each in followed)
-        while nonce is not None:
+        while nonce is not None and self._count_unanswered() < MAX_UNANSWERED:
             transfer = choose_next(
                 waiting,
                 following,
@@ -213,6 +217,9 @@ class WalletRound:
             if begun is not None:
                 following.append(begun)
                 nonce += 1
+
+    def _count_unanswered(self) -> int:
+        return sum(isinstance(each, NoAnswer) for each in self._failures)
 
     async def _begin(self, transfer: Transfer, nonce: int, seen: Seen) -> Transfer | None:
         """The transfer as it has begun; None where it has not, so that another one may. One that

@@ -8,10 +8,13 @@ from typing import Any
 import pytest
 
 from services.tx_monitor.adapters.transfer_store import NotBegun
+from services.tx_monitor.adapters.wallet_round import MAX_UNANSWERED
 from services.tx_monitor.adapters.wallet_tools import Memory
+from services.tx_monitor.decisions.progress import build_movement
 from services.tx_monitor.decisions.transfers import Attempt, Transfer
+from shared.chain.answers import NoAnswer
 from shared.chain.blocks import Receipt
-from shared.chain.transfer_calls import MAX_COLLATERAL_GAS
+from shared.chain.transfer_calls import MAX_COLLATERAL_GAS, build_call
 from shared.messages.transfers import TransferState
 from shared.observe.labels import name_wallet
 from shared.observe.metrics import REGISTRY
@@ -100,6 +103,26 @@ async def test_gas_is_estimated_by_nodes_that_are_up_to_date_with_a_margin(
 
     assert bench.nodes.asked_to_estimate == [(MAX_COLLATERAL_GAS, {"1": HEAD.number})]
     assert sent.attempts[0].gas == limit
+
+
+async def test_a_round_does_not_wait_for_nodes_once_for_each_queued_transfer(
+    bench: Bench,
+) -> None:
+    """What is open waits for the end of the round."""
+    queued = [
+        build_transfer(f"transfer-{number}", proxy=f"0x{number:040x}")
+        for number in range(1, 3 * MAX_UNANSWERED)
+    ]
+    calls = [build_call(build_movement(each.terms)) for each in queued]
+    bench.nodes.reverts = {call.data: NoAnswer("no answer in time") for call in calls}
+    await bench.record(*queued)
+
+    async with bench.sending():
+        await wait_for_rounds(bench)
+        asked, rounds = len(bench.nodes.asked_to_estimate), len(bench.nodes.observed)
+        assert MAX_UNANSWERED <= asked <= MAX_UNANSWERED * rounds
+        bench.nodes.reverts = {}
+        await bench.wait_for(TransferState.SENT, queued[0].terms.request_id)
 
 
 async def test_only_nodes_that_answered_in_this_round_are_waited_for(bench: Bench) -> None:
