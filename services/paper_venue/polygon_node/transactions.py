@@ -7,8 +7,10 @@ from typing import Any
 from eth_account import Account
 from eth_account._utils.legacy_transactions import Transaction as LegacyTransaction
 from eth_account.typed_transactions.typed_transaction import TypedTransaction
+from eth_keys.exceptions import BadSignature
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
+from eth_utils.exceptions import ValidationError
 from hexbytes import HexBytes
 from rlp.exceptions import RLPException  # type: ignore[import-untyped]
 
@@ -134,7 +136,7 @@ def parse_transaction(raw: object) -> Transaction:
         raise Refused(refusals.NO_TRANSACTION) from error
     try:
         sender = Account.recover_transaction(encoded)
-    except Exception as error:
+    except (*_UNREADABLE, BadSignature, ValidationError) as error:
         raise Refused(refusals.INVALID_SIGNATURE) from error
     return _build(encoded, fields, kind=kind, sender=sender)
 

@@ -29,7 +29,6 @@ EXPIRED = "its time was over before it was sent"
 INVALID = "the nodes refused the transaction: it can never be valid"
 STUCK = "it is in no block yet: fees are raised"
 NO_GAS_MONEY = "the operator wallet has no money for higher fees"
-GIVING_UP = ((AttemptKind.CANCEL, OVERDUE), (AttemptKind.CANCEL, INVALID))
 NO_MONEY_TO_BEGIN = "the operator wallet has no money for the gas of another transfer"
 NONCE_USED = "its nonce was used for good, and not every node shows by which transaction"
 AT_CAP = "the fees are at their cap"
@@ -57,7 +56,7 @@ def choose_action(
         return Resend((), NONCE_USED)  # what became of it, the receipts will show
     due = _list_due(transfer, seen, sendings, now=now, policy=policy)
     wanted = _choose_replacement(transfer, seen, sendings, now=now, policy=policy)
-    is_given_up = transfer.state is TransferState.SENT and wanted in GIVING_UP
+    is_given_up = transfer.state is TransferState.SENT and _is_cancel(wanted)
     if wanted is None or seen.nonce > transfer.nonce:
         return Resend(due) if due and not is_given_up else Wait()
     kind, reason = wanted
@@ -65,6 +64,10 @@ def choose_action(
     if fees is None:
         return Resend(() if is_given_up and concern == NO_GAS_MONEY else due, concern)
     return Replace(kind, fees, reason)
+
+
+def _is_cancel(wanted: tuple[AttemptKind, str] | None) -> bool:
+    return wanted is not None and wanted[0] is AttemptKind.CANCEL
 
 
 def choose_next(
@@ -82,14 +85,15 @@ def choose_next(
     are not closed, of the wallet and of the proxies. ``seen``: of the wallet. ``halted``: the
     wallet begins nothing.
     """
+    if halted or not queued:
+        return None
+    in_flight = _list_in_flight(open_transfers, queued[0].terms.operator)
+    if len(in_flight) >= policy.max_in_flight:
+        return None
     busy = {each.terms.proxy for each in open_transfers if each.state in OPEN_STATES}
     for transfer in queued:
-        in_flight = _list_in_flight(open_transfers, transfer.terms.operator)
         if (
-            not halted
-            and len(in_flight) < policy.max_in_flight
-            and transfer.state is TransferState.QUEUED
-            and transfer.nonce is None
+            _is_queued(transfer)
             and transfer.terms.proxy not in busy
             and not _is_overdue(transfer, now)
             and _may_begin(transfer, seen, policy)
@@ -104,9 +108,7 @@ def find_expired(queued: Sequence[Transfer], *, now: datetime) -> list[Transfer]
     return [
         mark_changed(replace(transfer, state=TransferState.EXPIRED, reason=EXPIRED))
         for transfer in queued
-        if transfer.state is TransferState.QUEUED
-        and transfer.nonce is None
-        and _is_overdue(transfer, now)
+        if _is_queued(transfer) and _is_overdue(transfer, now)
     ]
 
 
@@ -137,17 +139,23 @@ def list_wallet_concerns(
             f"nonce {seen.nonce} is used by no transaction: all transfers from nonce {min(nonces)} "
             "on wait for one"
         )
-    if queued and not _can_pay(queued[0], _list_flying(open_transfers), seen):
-        concerns.append(NO_MONEY_TO_BEGIN)
+    if queued:
+        in_flight = _list_in_flight(open_transfers, queued[0].terms.operator)
+        if not _can_pay(queued[0], in_flight, seen):
+            concerns.append(NO_MONEY_TO_BEGIN)
     return tuple(concerns)
 
 
-def _list_flying(transfers: Sequence[Transfer]) -> list[Transfer]:
-    return [each for each in transfers if each.state in IN_FLIGHT_STATES]
-
-
 def _list_in_flight(open_transfers: Sequence[Transfer], operator: str) -> list[Transfer]:
-    return [each for each in _list_flying(open_transfers) if each.terms.operator == operator]
+    return [
+        each
+        for each in open_transfers
+        if each.state in IN_FLIGHT_STATES and each.terms.operator == operator
+    ]
+
+
+def _is_queued(transfer: Transfer) -> bool:
+    return transfer.state is TransferState.QUEUED and transfer.nonce is None
 
 
 def _is_overdue(transfer: Transfer, now: datetime) -> bool:

@@ -76,6 +76,19 @@ class HaltedOperatorRow:
     halted_because: str = "nonce 7 was used by another transaction"
 
 
+NOTHING = Status(
+    controls=controls(),
+    copies=[],
+    open_orders=[],
+    exits=[],
+    delayed_entries=[],
+    positions=[],
+    debts=[],
+    halted_operators=[],
+    latencies=[],
+)
+
+
 def render(status: Status) -> str:
     console = Console(width=250)
     with console.capture() as captured:
@@ -119,78 +132,36 @@ def test_every_table_shows_its_rows() -> None:
 
 
 def test_an_order_that_was_not_resolved_in_time_asks_for_an_operator() -> None:
-    nothing = Status(
-        controls=controls(),
-        copies=[],
-        open_orders=[OrderRow(alerted_at=NOON)],
-        exits=[],
-        delayed_entries=[],
-        positions=[],
-        debts=[],
-        halted_operators=[],
-        latencies=[],
-    )
+    status = replace(NOTHING, open_orders=[OrderRow(alerted_at=NOON)])
 
-    assert "unknown: NEEDS AN OPERATOR since 12:00:00" in render(nothing)
-    assert "NEEDS AN OPERATOR" not in render(replace(nothing, open_orders=[OrderRow()]))
+    assert "unknown: NEEDS AN OPERATOR since 12:00:00" in render(status)
+    assert "NEEDS AN OPERATOR" not in render(replace(status, open_orders=[OrderRow()]))
 
 
 def test_a_halted_operator_wallet_asks_for_an_operator() -> None:
-    nothing = Status(
-        controls=controls(),
-        copies=[],
-        open_orders=[],
-        exits=[],
-        delayed_entries=[],
-        positions=[],
-        debts=[],
-        halted_operators=[HaltedOperatorRow()],
-        latencies=[],
-    )
+    status = replace(NOTHING, halted_operators=[HaltedOperatorRow()])
 
-    assert "nonce 7 was used by another transaction" in render(nothing)
-    assert "Halted operator wallets: none" in render(replace(nothing, halted_operators=[]))
+    assert "nonce 7 was used by another transaction" in render(status)
+    assert "Halted operator wallets: none" in render(replace(status, halted_operators=[]))
 
 
 def test_an_exit_that_is_unsold_asks_for_an_operator_and_one_that_waits_does_not() -> None:
-    nothing = Status(
-        controls=controls(),
-        copies=[],
-        open_orders=[],
-        exits=[ExitRow(state="unsold", shares=None)],
-        delayed_entries=[],
-        positions=[],
-        debts=[],
-        halted_operators=[],
-        latencies=[],
-    )
+    status = replace(NOTHING, exits=[ExitRow(state="unsold", shares=None)])
 
-    assert "NEEDS AN OPERATOR: unsold" in render(nothing)
-    assert "unknown" in render(nothing)
-    waiting = render(replace(nothing, exits=[ExitRow()]))
+    assert "NEEDS AN OPERATOR: unsold" in render(status)
+    assert "unknown" in render(status)
+    waiting = render(replace(status, exits=[ExitRow()]))
     assert "NEEDS AN OPERATOR" not in waiting
     assert all(word in waiting for word in ("waits", "2.5", "10", "empty_book"))
-    missed = render(replace(nothing, exits=[ExitRow(state="missed", reason="trade_too_old")]))
+    missed = render(replace(status, exits=[ExitRow(state="missed", reason="trade_too_old")]))
     assert "made good by what the leader holds" in missed
     assert "NEEDS AN OPERATOR" not in missed
-    lost = render(replace(nothing, exits=[ExitRow(is_under_way=True)]))
+    lost = render(replace(status, exits=[ExitRow(is_under_way=True)]))
     assert "NEEDS AN OPERATOR: no report of its order" in lost
 
 
 def test_a_new_system_shows_empty_tables() -> None:
-    text = render(
-        Status(
-            controls=controls(),
-            copies=[],
-            open_orders=[],
-            exits=[],
-            delayed_entries=[],
-            positions=[],
-            debts=[],
-            halted_operators=[],
-            latencies=[],
-        )
-    )
+    text = render(NOTHING)
 
     assert text.count(": none") == 9
 
